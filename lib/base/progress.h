@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace edgecompress {
+
+/// One step of long work done. Modules report; only the command line prints.
+struct ProgressEvent {
+  std::string stage;       ///< for example "quantize"
+  std::int64_t done = 0;   ///< units finished, 0..total
+  std::int64_t total = 0;  ///< > 0
+};
+
+/// Called from the thread that runs the work. May throw to stop it.
+using Progress = std::function<void(const ProgressEvent&)>;
+
+}  // namespace edgecompress

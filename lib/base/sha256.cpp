@@ -1,0 +1,47 @@
+#include "base/sha256.h"
+
+#include <openssl/evp.h>
+
+#include <array>
+
+#include "base/error.h"
+
+namespace edgecompress {
+
+struct Sha256::State {
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(),
+                                                                  &EVP_MD_CTX_free};
+};
+
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  ensure(EVP_DigestInit_ex(state_->context.get(), EVP_sha256(), nullptr) == 1, "SHA-256 to start");
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::add(std::span<const std::byte> bytes) {
+  ensure(EVP_DigestUpdate(state_->context.get(), bytes.data(), bytes.size()) == 1,
+         "SHA-256 to take bytes");
+}
+
+std::string Sha256::hex_digest() {
+  std::array<unsigned char, 32> digest{};
+  ensure(EVP_DigestFinal_ex(state_->context.get(), digest.data(), nullptr) == 1,
+         "SHA-256 to finish");
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (const unsigned char byte : digest) {
+    hex += kDigits[byte >> 4];
+    hex += kDigits[byte & 15];
+  }
+  return hex;
+}
+
+std::string sha256_hex(std::span<const std::byte> bytes) {
+  Sha256 hash;
+  hash.add(bytes);
+  return hash.hex_digest();
+}
+
+}  // namespace edgecompress

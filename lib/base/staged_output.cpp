@@ -1,0 +1,221 @@
+#include "base/staged_output.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+
+namespace edgecompress {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail_output(const fs::path& path, const std::string& why) {
+  throw Error(ErrorKind::Output, "O-CREATE", concat("cannot create ", path.string(), ": ", why));
+}
+
+[[noreturn]] void fail_write(const fs::path& path, int error, std::uint64_t needed_bytes) {
+  struct statvfs space{};
+  std::string hint;
+  if (error == ENOSPC && ::statvfs(path.parent_path().c_str(), &space) == 0) {
+    hint = concat("; needed ", needed_bytes, " more bytes, free are ",
+                  static_cast<std::uint64_t>(space.f_bavail) * space.f_frsize,
+                  ". Free some space and run again");
+  }
+  throw Error(ErrorKind::Io, "F-WRITE",
+              concat("writing ", path.string(), " failed: ", std::strerror(error), hint));
+}
+
+void sync_folder(const fs::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;  // a folder that may be written but not read: its entries still sync with the disk
+  const int result = ::fsync(descriptor);
+  const int error = errno;
+  ::close(descriptor);
+  if (result != 0 && error != EINVAL) fail_write(folder / ".", error, 0);
+}
+
+bool contains(const fs::path& outer, const fs::path& inner) {
+  const auto [outer_end, inner_end] =
+      std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end());
+  return outer_end == outer.end();
+}
+
+fs::path resolved(const fs::path& path) {
+  fs::path absolute = fs::weakly_canonical(fs::absolute(path));
+  if (!absolute.has_filename()) absolute = absolute.parent_path();  // "out/" is "out"
+  return absolute;
+}
+
+void refuse_nesting(const fs::path& target, const std::vector<fs::path>& inputs) {
+  for (const fs::path& given : inputs) {
+    const fs::path input = resolved(given);
+    if (contains(input, target) || contains(target, input)) {
+      throw Error(ErrorKind::Usage, "O-NESTED",
+                  concat("output ", target.string(), " and input ", given.string(),
+                         " lie inside each other; choose an output folder elsewhere"));
+    }
+  }
+}
+
+bool may_be_replaced(const fs::path& target) {
+  return fs::is_directory(target) &&
+         (fs::is_empty(target) || fs::exists(target / "edgecompress.manifest.json"));
+}
+
+}  // namespace
+
+StagedFile::StagedFile(fs::path path, std::uint64_t expected_bytes) : path_(std::move(path)) {
+  descriptor_ =
+      ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail_output(path_, std::strerror(errno));
+  if (expected_bytes > 0) {
+    const int error = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(expected_bytes));
+    if (error == ENOSPC || error == EFBIG) {
+      ::close(descriptor_);
+      fail_write(path_, error, expected_bytes);
+    }
+  }
+}
+
+StagedFile::StagedFile(StagedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(other.size_),
+      hash_(std::move(other.hash_)) {}
+
+StagedFile::~StagedFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void StagedFile::append(std::span<const std::byte> bytes) {
+  ensure(descriptor_ >= 0, "an open file");
+  std::span<const std::byte> rest = bytes;
+  while (!rest.empty()) {
+    const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail_write(path_, errno, rest.size());
+    rest = rest.subspan(static_cast<std::size_t>(written));
+  }
+  hash_.add(bytes);
+  size_ += bytes.size();
+}
+
+void StagedFile::append(std::string_view text) {
+  append(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+void StagedFile::pad_to(std::uint64_t alignment) {
+  const std::uint64_t padding = (alignment - size_ % alignment) % alignment;
+  append(std::vector<std::byte>(padding));
+}
+
+std::string StagedFile::close() {
+  ensure(descriptor_ >= 0, "an open file");
+  const bool trimmed = ::ftruncate(descriptor_, static_cast<off_t>(size_)) == 0;
+  const bool synced = trimmed && ::fsync(descriptor_) == 0;
+  const int error = errno;
+  const bool closed = ::close(std::exchange(descriptor_, -1)) == 0;
+  if (!synced) fail_write(path_, error, 0);
+  if (!closed) fail_write(path_, errno, 0);
+  return hash_.hex_digest();
+}
+
+StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& inputs,
+                           ExistingOutput existing)
+    : target_(resolved(target)), existing_(existing) {
+  refuse_nesting(target_, inputs);
+  const fs::path parent = target_.parent_path();
+  if (!fs::is_directory(parent)) fail_output(target_, concat(parent.string(), " is not a folder"));
+  if (fs::exists(target_) && existing == ExistingOutput::Refuse) {
+    fail_output(target_, "it exists; give --overwrite to replace it");
+  }
+  if (fs::exists(target_) && !may_be_replaced(target_)) {
+    fail_output(target_, "it exists and was not written by edgecompress; remove it yourself");
+  }
+  const fs::path lock_path = target_.string() + ".lock";
+  lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+  if (lock_ < 0) fail_output(target_, std::strerror(errno));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(std::exchange(lock_, -1));
+    throw Error(ErrorKind::Conflict, "O-LOCKED",
+                concat("another run is writing ", target_.string(), " (it holds ",
+                       lock_path.string(), "); wait for it or choose another output"));
+  }
+  staging_ = target_.string() + concat(".partial-", ::getpid());
+  std::error_code error;
+  fs::remove_all(staging_, error);  // only an earlier process of this very number can have left it
+  if (!fs::create_directory(staging_, error)) fail_output(staging_, error.message());
+}
+
+StagedFolder::~StagedFolder() {
+  std::error_code ignored;
+  if (!published_ && !staging_.empty()) fs::remove_all(staging_, ignored);
+  if (lock_ >= 0) {
+    fs::remove(target_.string() + ".lock", ignored);
+    ::close(lock_);
+  }
+}
+
+StagedFile StagedFolder::create(const fs::path& name, std::uint64_t expected_bytes) {
+  ensure(name.is_relative() && name.lexically_normal().string().find("..") == std::string::npos,
+         "a name inside the staged folder");
+  std::error_code error;
+  if (name.has_parent_path()) fs::create_directories(staging_ / name.parent_path(), error);
+  return {staging_ / name, expected_bytes};
+}
+
+std::string StagedFolder::write(const fs::path& name, std::string_view content) {
+  StagedFile file = create(name);
+  file.append(content);
+  return file.close();
+}
+
+void StagedFolder::publish() {
+  ensure(!published_, "an unpublished folder");
+  sync_folder(staging_);
+  const bool swap = fs::exists(target_);
+  ensure(!swap || existing_ == ExistingOutput::Replace, "a target that may be replaced");
+  const unsigned flags = swap ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+  if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
+    fail_write(target_, errno, 0);
+  }
+  published_ = true;
+  std::error_code ignored;
+  if (swap) fs::remove_all(staging_, ignored);  // now the old output
+  sync_folder(target_.parent_path());
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  const fs::path target = resolved(path);
+  const fs::path temporary = target.string() + concat(".partial-", ::getpid());
+  const int descriptor =
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (descriptor < 0) fail_output(target, std::strerror(errno));
+  std::size_t done = 0;
+  bool good = true;
+  while (good && done < content.size()) {
+    const ssize_t written = ::write(descriptor, content.data() + done, content.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    good = written >= 0;
+    done += good ? static_cast<std::size_t>(written) : 0;
+  }
+  good = good && ::fsync(descriptor) == 0;
+  const int error = errno;
+  good = ::close(descriptor) == 0 && good;
+  if (!good || ::rename(temporary.c_str(), target.c_str()) != 0) {
+    ::unlink(temporary.c_str());
+    fail_write(target, error, content.size() - done);
+  }
+  sync_folder(target.parent_path());
+}
+
+}  // namespace edgecompress

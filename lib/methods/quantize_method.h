@@ -1,0 +1,20 @@
+#pragma once
+
+#include <variant>
+
+namespace edgecompress {
+
+/// How the range of a group is chosen before rounding.
+enum class ClipSearch {
+  None,         ///< the group's own minimum and maximum
+  WeightError,  ///< the shrunken range with the smallest squared weight error
+};
+
+/// Round to nearest on the grid. Data-free.
+struct RtnOptions {
+  ClipSearch clip = ClipSearch::None;
+};
+
+using QuantizeMethod = std::variant<RtnOptions>;
+
+}  // namespace edgecompress

@@ -1,0 +1,1 @@
+#include "tensor/aten.h"  // the library's only purpose is the precompiled header

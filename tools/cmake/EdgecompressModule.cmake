@@ -1,0 +1,43 @@
+# edgecompress_module(<name> LAYER <n> SOURCES ... HEADERS ... [USES <module>...] [LINK <target>...]
+#                     [LINK_PUBLIC <target>...] [ATEN])
+# Makes edgecompress::<name>; called from lib/<name>/CMakeLists.txt. USES may name only modules of a lower layer; LINK is private to the
+# module's sources. ATEN gives the sources the shared precompiled ATen header.
+define_property(TARGET PROPERTY EDGECOMPRESS_LAYER BRIEF_DOCS "the module's layer")
+
+add_library(edgecompress_warnings INTERFACE)
+target_compile_options(edgecompress_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+  $<$<BOOL:${EDGECOMPRESS_WARNINGS_AS_ERRORS}>:-Werror>)
+
+function(edgecompress_module name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ATEN" "LAYER" "SOURCES;HEADERS;USES;LINK;LINK_PUBLIC")
+  if(arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "module ${name}: unknown arguments ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  set(target edgecompress_${name})
+  if(arg_SOURCES)
+    add_library(${target} STATIC ${arg_SOURCES})
+    set(scope PUBLIC)
+    target_link_libraries(${target} PRIVATE edgecompress_warnings ${arg_LINK})
+  else()
+    add_library(${target} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  add_library(edgecompress::${name} ALIAS ${target})
+  target_sources(${target} ${scope} FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/lib FILES ${arg_HEADERS})
+  target_compile_features(${target} ${scope} cxx_std_20)
+  target_link_libraries(${target} ${scope} ${arg_LINK_PUBLIC})
+  set_property(TARGET ${target} PROPERTY EDGECOMPRESS_LAYER ${arg_LAYER})
+  foreach(used IN LISTS arg_USES)
+    get_property(layer TARGET edgecompress_${used} PROPERTY EDGECOMPRESS_LAYER)
+    if(NOT layer LESS arg_LAYER)
+      message(FATAL_ERROR "${name} (layer ${arg_LAYER}) must not use ${used} (layer ${layer}): arrows go down only")
+    endif()
+    target_link_libraries(${target} ${scope} edgecompress::${used})
+  endforeach()
+  if(arg_ATEN AND arg_SOURCES)
+    target_precompile_headers(${target} REUSE_FROM edgecompress_aten)
+  endif()
+  string(REPLACE ";" "," uses "${arg_USES}")
+  set_property(GLOBAL APPEND PROPERTY EDGECOMPRESS_MODULES "${name}=${uses}")
+endfunction()
