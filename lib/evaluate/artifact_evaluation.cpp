@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tensor/aten.h"
+#include "tensor/ordered_sum.h"
 
 namespace edgecompress {
 namespace {
@@ -47,8 +48,8 @@ LogitAgreement compare_logits(const TokenWindows& windows, const WindowLogits& m
     const at::Tensor difference = (artifact(i) - expected).abs();
     agreement.max_error = std::max(agreement.max_error, difference.max().item<double>());
     agreement.max_logit = std::max(agreement.max_logit, expected.abs().max().item<double>());
-    agreement.mean_error +=
-        difference.mean(at::kDouble).item<double>() / static_cast<double>(windows.count);
+    agreement.mean_error += ordered_sum(difference) / static_cast<double>(difference.numel()) /
+                            static_cast<double>(windows.count);
   }
   return agreement;
 }

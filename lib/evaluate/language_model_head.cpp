@@ -1,5 +1,6 @@
 #include "evaluate/language_model_head.h"
 
+#include "base/error.h"
 #include "decoder/block_forward.h"
 #include "tensor/aten.h"
 
@@ -7,7 +8,7 @@ namespace edgecompress {
 
 LanguageModelHead load_head(const ModelFolder& model, int num_threads) {
   LanguageModelHead head{
-      .final_norm = at::tensor(model.vector(std::string(kFinalNormModule) + ".weight"), at::kFloat),
+      .final_norm = at::tensor(model.vector(concat(kFinalNormModule, ".weight")), at::kFloat),
       .weight = load_matrix(model.matrix(kHeadModule), num_threads),
       .rms_norm_eps = model.config().rms_norm_eps};
   model.drop(kHeadModule);

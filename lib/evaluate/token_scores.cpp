@@ -5,21 +5,9 @@
 
 #include "base/error.h"
 #include "tensor/aten.h"
+#include "tensor/ordered_sum.h"
 
 namespace edgecompress {
-namespace {
-
-/// A fixed order, whatever the number of threads.
-double sum_in_order(const at::Tensor& values) {
-  const at::Tensor contiguous = values.to(at::kDouble).contiguous();
-  const double* const data = contiguous.data_ptr<double>();
-  double sum = 0;
-  for (std::int64_t i = 0; i < contiguous.numel(); ++i) sum += data[i];
-  return sum;
-}
-
-}  // namespace
-
 void ScoreSum::add_window(const at::Tensor& logits, std::span<const std::int32_t> ids,
                           const at::Tensor& reference_logits) {
   const auto predictions = static_cast<std::int64_t>(ids.size()) - 1;
@@ -28,7 +16,7 @@ void ScoreSum::add_window(const at::Tensor& logits, std::span<const std::int32_t
       at::log_softmax(logits.narrow(0, 0, predictions), -1);  // [predictions, vocab_size]
   const at::Tensor target_log_p =
       log_p.gather(1, at::tensor(targets, at::kLong).unsqueeze(1));  // [predictions, 1]
-  const double window_sum = -sum_in_order(target_log_p);
+  const double window_sum = -ordered_sum(target_log_p);
   if (!std::isfinite(window_sum)) {
     throw Error(ErrorKind::Numeric, "F20", "the model's logits are not finite");
   }
@@ -39,7 +27,7 @@ void ScoreSum::add_window(const at::Tensor& logits, std::span<const std::int32_t
 
   compared_ = true;
   const at::Tensor reference = at::log_softmax(reference_logits.narrow(0, 0, predictions), -1);
-  kl_divergence_ += sum_in_order((reference.exp() * (reference - log_p)).sum(-1));
+  kl_divergence_ += ordered_sum((reference.exp() * (reference - log_p)).sum(-1));
   agreements_ += log_p.argmax(-1).eq(reference.argmax(-1)).sum().item<std::int64_t>();
 }
 
