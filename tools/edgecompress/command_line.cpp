@@ -65,8 +65,10 @@ void refuse_unknown_command(const CLI::App& app, const std::vector<std::string>&
 }
 
 void refuse_unknown_flag(const CLI::App& app, const std::vector<std::string>& arguments) {
-  if (arguments.empty()) return;
-  const CLI::App* const command = app.get_subcommand_no_throw(arguments.front());
+  const CLI::App* command = nullptr;
+  for (const CLI::App* known : app.get_subcommands({})) {
+    if (!arguments.empty() && known->get_name() == arguments.front()) command = known;
+  }
   if (command == nullptr) return;
   const std::vector<std::string> names = flag_names(*command);
   for (const std::string& argument : arguments) {
