@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include <ATen/Parallel.h>
+
 #include "base/checked_math.h"
 #include "base/error.h"
 #include "base/parallel.h"
