@@ -39,10 +39,7 @@ BlockMatrices matrices_of(const BlockWeights& block) {
 
 BlockInputNorms norms_of(const std::optional<InputNorms>& norms) {
   if (!norms) return {};
-  return {.qkv = norms->of(InputGroup::QKV),
-          .o = norms->of(InputGroup::O),
-          .gate_up = norms->of(InputGroup::GateUp),
-          .down = norms->of(InputGroup::Down)};
+  return {.o = norms->of(InputGroup::O), .down = norms->of(InputGroup::Down)};
 }
 
 }  // namespace
