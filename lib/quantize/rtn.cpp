@@ -161,13 +161,12 @@ class BestGrid {
 
  private:
   double error_of(Grid grid) const {
-    const double ratio = static_cast<double>(grid.step) / unit_;
-    return squared_error(weights_, grid.step, code_span(scheme_, grid.zero_point)) * ratio * ratio;
+    const double step = grid.step;  // of any float, its square is within double's range
+    return squared_error(weights_, grid.step, code_span(scheme_, grid.zero_point)) * step * step;
   }
 
   std::span<const float> weights_;
   const QuantScheme& scheme_;
-  double unit_;  // so that no error leaves double's range
   Grid grid_;
   double error_;
 };
