@@ -144,11 +144,7 @@ double squared_error(std::span<const float> weights, float step, Span codes) {
 class BestGrid {
  public:
   BestGrid(std::span<const float> weights, const QuantScheme& scheme, Grid first)
-      : weights_(weights),
-        scheme_(scheme),
-        unit_(first.step),
-        grid_(first),
-        error_(error_of(first)) {}
+      : weights_(weights), scheme_(scheme), grid_(first), error_(error_of(first)) {}
 
   void offer(Grid grid) {
     const double error = error_of(grid);
