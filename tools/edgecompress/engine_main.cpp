@@ -13,7 +13,7 @@
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
 #include "pipeline/recipe_run.h"
-#include "tensor/aten.h"
+#include "tensor/runtime.h"
 
 namespace {
 
@@ -24,13 +24,13 @@ EvaluationOptions compute_options(const cli::ComputeFlags& flags) {
   options.num_threads = flags.threads > 0 ? flags.threads : available_threads();
   options.target.dtype = flags.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   if (flags.device == "cuda") {
-    if (!at::hasCUDA()) {
+    if (!has_cuda()) {
       throw Error(ErrorKind::Unsupported, "U-DEVICE",
                   "--device cuda: this build of LibTorch has no CUDA, or no GPU is there");
     }
     options.target.device = at::Device(at::kCUDA, 0);
   }
-  at::set_num_threads(options.num_threads);
+  set_tensor_threads(options.num_threads);
   return options;
 }
 
