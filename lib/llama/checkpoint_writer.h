@@ -25,13 +25,15 @@ struct QuantizedForm {
 };
 using StoredForm = std::variant<FloatForm, QuantizedForm>;
 
-/// A weight ready to be stored: floats [out, in] (rounded to the form's dtype by the writer) or codes.
+/// A weight ready to be stored: floats [out, in] (rounded to the form's dtype by the writer) or
+/// codes.
 using WeightValue = std::variant<std::vector<float>, QuantizedMatrix>;
 
-/// Writes a model folder block by block: one shard for the embedding, one per decoder block, one for the final norm and
-/// the head. The shards are final as soon as they are written; finish() adds config.json, the index, and byte copies of
-/// the tokenizer files. Float weights keep safetensors' usual names; quantized ones use compressed-tensors'
-/// pack-quantized layout (weight_packed, weight_scale in F32, weight_shape, weight_zero_point), 4 and 8 bits alike.
+/// Writes a model folder block by block: one shard for the embedding, one per decoder block, one
+/// for the final norm and the head. The shards are final as soon as they are written; finish() adds
+/// config.json, the index, and byte copies of the tokenizer files. Float weights keep safetensors'
+/// usual names; quantized ones use compressed-tensors' pack-quantized layout (weight_packed,
+/// weight_scale in F32, weight_shape, weight_zero_point), 4 and 8 bits alike.
 class CheckpointWriter {
  public:
   /// config: of the model to be written. forms: by module name, for every matrix.
@@ -46,7 +48,8 @@ class CheckpointWriter {
   /// head: absent when tied to the embedding.
   void write_head(const std::vector<float>& final_norm, const WeightValue* head);
 
-  /// source: the folder whose tokenizer files and README are copied. Returns name -> SHA-256 of every file written.
+  /// source: the folder whose tokenizer files and README are copied. Returns name -> SHA-256 of
+  /// every file written.
   std::map<std::string, std::string> finish(const ModelFolder& source);
 
  private:
