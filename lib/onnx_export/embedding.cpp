@@ -16,16 +16,6 @@ const std::string kPath = "/model/embed_tokens";
 const std::string kInputIds = "input_ids";
 const std::string kLogits = "logits";
 
-const TensorEntry* stored_values(const StoredMatrix& matrix) {
-  if (const auto* floats = std::get_if<FloatMatrix>(&matrix)) return floats->values;
-  return std::get<StoredQuantizedMatrix>(matrix).codes;
-}
-
-bool is_tied(const ExportContext& context) {
-  return stored_values(context.model.matrix(kEmbedding)) ==
-         stored_values(context.model.matrix(kHead));
-}
-
 bool groups_divide(const StackedMatrix& matrix) {
   return matrix.columns() % matrix.scheme().group_length(matrix.columns()) == 0;
 }
@@ -152,7 +142,7 @@ std::string add_embedding(ExportContext& context) {
   }
   const BlockGrid grid = nbits_grid(matrix.scheme(), matrix.columns(), kEmbedding);
   const bool blocks_divide = matrix.columns() % grid.block == 0;
-  if (is_tied(context) && blocks_divide) {
+  if (context.model.head_is_embedding() && blocks_divide) {
     return add_block_quantized(context, matrix, grid, Storage::SharedWithHead);
   }
   if (one_scale && (matrix.scheme().bits == 8 || !blocks_divide)) {
@@ -164,7 +154,7 @@ std::string add_embedding(ExportContext& context) {
 
 void add_head(ExportContext& context, const std::string& x) {
   const StackedMatrix matrix = context.matrix({kHead});
-  if (matrix.is_quantized() || !is_tied(context)) {
+  if (matrix.is_quantized() || !context.model.head_is_embedding()) {
     add_linear(context, x, {.name = kHead, .modules = {kHead}}, kLogits);
     return;
   }

@@ -93,7 +93,9 @@ void write_data(ArtifactFolder& folder, const ModelFolder& model,
     }
   }
   write_external_data(tensors, plan, file, [&](const Initializer& tensor) {
-    for (const std::string& module : tensor.modules) model.drop(module);
+    if (tensor.dims.size() > 1) {  // vectors were read while the graph was built
+      for (const std::string& module : tensor.modules) model.drop(module);
+    }
     written_bytes += tensor.bytes();
     if (progress) {
       progress({.stage = "export",
