@@ -25,7 +25,7 @@ enum class StructuredTarget { Parameters, Flops };
 /// How much of every decoder block is cut away. The same number of KV groups and of FFN channels
 /// goes from every block, so that the result is a plain Llama of smaller widths.
 struct StructuredCut {
-  StructuredScore score;
+  StructuredScore score = MagnitudeScore{};
   StructuredTarget target = StructuredTarget::Parameters;
   double ratio = 0.2;                  ///< of the decoder blocks' linear parameters or FLOPs, 0..1
   std::int64_t channel_multiple = 32;  ///< FFN widths are rounded to a multiple of this

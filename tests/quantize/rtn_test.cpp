@@ -227,8 +227,8 @@ TEST_CASE("a clip search never increases the weight error", "[quantize][property
     const double searched =
         squared_distance(weight, dequantize(run(weight, scheme, ClipSearch::WeightError)));
     CHECK(searched <= full * (1 + 1e-5));  // the search sums up to 32 squares of a lane in float
-    // On 16 codes the full range is far from the best for some group.
-    if (scheme.bits == 4) CHECK(searched < 0.97 * full);
+    // Of 7 rows on 16 codes some row gains; on 256 codes the full range may be the best everywhere.
+    if (scheme.bits == 4) CHECK(searched < 0.999 * full);
   }
 }
 
@@ -256,21 +256,23 @@ TEST_CASE("the smallest and largest floats have a usable scale", "[quantize]") {
 
 TEST_CASE("a weight that is not finite is refused by row and column", "[quantize]") {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const auto bad = GENERATE_COPY(kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(),
-                                 -std::numeric_limits<float>::quiet_NaN());
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   const auto threads = GENERATE(1, 3);
   constexpr std::int64_t kManyRows = 300;
   std::vector<float> weight = make_weight(kManyRows * 1500);
-  weight[120 * 1500 + 1301] = bad;
-  weight[120 * 1500 + 1302] = bad;
-  weight[299 * 1500 + 2] = bad;
-  for (const QuantScheme& scheme : all_schemes()) {
-    try {
-      run(weight, scheme, ClipSearch::None, kManyRows, threads);
-      FAIL("accepted");
-    } catch (const Error& error) {
-      CHECK(error.kind() == ErrorKind::Numeric);
-      CHECK(std::string(error.what()).find("weight [120, 1301]") != std::string::npos);
+  for (const float bad : {kInfinity, -kInfinity, kNan, -kNan}) {
+    weight[120 * 1500 + 1301] = bad;
+    weight[120 * 1500 + 1302] = bad;
+    weight[299 * 1500 + 2] = bad;
+    for (const QuantScheme& scheme : all_schemes()) {
+      INFO(bad << ", " << name_of(scheme));
+      try {
+        run(weight, scheme, ClipSearch::None, kManyRows, threads);
+        FAIL("accepted");
+      } catch (const Error& error) {
+        CHECK(error.kind() == ErrorKind::Numeric);
+        CHECK(std::string(error.what()).find("weight [120, 1301]") != std::string::npos);
+      }
     }
   }
 }
