@@ -111,6 +111,7 @@ struct Work {
                         .compute = compute_options(options.compute),
                         .onnxruntime = options.onnxruntime};
     if (options.windows > 0) request.windows.max_count = options.windows;
+    if (options.window_order == "first") request.windows.order = WindowOrder::First;
     print_scores(run_eval(request, progress), options);
   }
   void operator()(const cli::InspectOptions& options) const {
