@@ -18,11 +18,10 @@ import llama3_tokenizer
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 RANDOM_TEXTS = 2000
-# Every tokenizer takes the random texts. Hugging Face's library needs up to a second per megabyte, so that without
-# --all the largest text is left out and only the two real Llama tokenizers take all others.
-LARGEST_TEXT = "train.txt"
-ALL_OTHERS = ("llama2", "llama3")
-FEW = ("val.txt", "tinystories_val.txt")
+# Every tokenizer takes the random texts. Hugging Face's library needs a second per megabyte, so that without --all each
+# tokenizer takes only the texts of up to so many bytes.
+TEXT_BYTES = {"llama3": 3_000_000, "llama2": 1_500_000}
+TEXT_BYTES_OF_OTHERS = 900_000
 
 
 def skip(reason):
@@ -43,12 +42,9 @@ def code_points_unknown_to_pcre2(dump):
     known difference; it ends with a newer PCRE2.
     """
     lines = subprocess.run([dump, "--unassigned"], check=True, capture_output=True, text=True).stdout.split()
-    unassigned = "".join(chr(int(line)) for line in lines)
-    split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"\P{Cn}"), "isolated")
-    known = {piece for piece, _ in split.pre_tokenize_str(unassigned) if len(piece) == 1}
-    # A single unassigned character between two assigned ones is a piece of one character as well.
-    lone = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"\p{Cn}"), "removed")
-    return {c for c in known if lone.pre_tokenize_str(c)}
+    known = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"\p{Cn}+"), "removed")
+    pieces = known.pre_tokenize_str("".join(chr(int(line)) for line in lines))
+    return {character for piece, _ in pieces for character in piece}
 
 
 def random_character(rng, excluded):
@@ -207,12 +203,6 @@ def main():
     sys.exit(1 if comparison.differences else 0)
 
 
-def is_compared(text, tokenizer):
-    if "--all" in sys.argv:
-        return True
-    return text != LARGEST_TEXT and (tokenizer in ALL_OTHERS or text in FEW)
-
-
 def compare_all(comparison, folders, excluded, temporary):
     rng = random.Random(20)
     special = ["<s>", "</s>", "<unk>", "<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_7|>", "<w>",
@@ -220,7 +210,8 @@ def compare_all(comparison, folders, excluded, temporary):
     texts = [(f"random {i}", random_text(rng, excluded, special)) for i in range(RANDOM_TEXTS)]
     files = [(path.name, path.read_bytes().decode("utf-8")) for path in sorted((DATA / "text").glob("*/*"))]
     for name, folder in folders.items():
-        comparison.run(name, folder, texts + [entry for entry in files if is_compared(entry[0], name)])
+        limit = TEXT_BYTES.get(name, TEXT_BYTES_OF_OTHERS)
+        comparison.run(name, folder, texts + [entry for entry in files if "--all" in sys.argv or len(entry[1]) <= limit])
     for name in ("llama2", "llama3"):
         text, expected, found = published(DATA / "tokenizers" / name, folders[name])
         comparison.run(f"{name} published", folders[name], [("published", text)])

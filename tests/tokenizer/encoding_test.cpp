@@ -1,4 +1,3 @@
-#include <chrono>
 #include <string>
 #include <vector>
 
@@ -123,6 +122,12 @@ TEST_CASE("decoding puts bytes together and marks those that are no character") 
   CHECK(tokenizer.decode(Ids{265, 3 + 0xC3, 3 + 0xA9, 259, 261}) == "aé b");
   CHECK(tokenizer.decode(Ids{265, 3 + 0xC3, 261}) == "a\uFFFDb");
   CHECK(tokenizer.decode(Ids{1, 265, 2}) == "<s> a</s>");
+}
+
+TEST_CASE("a normalized added token decodes to its normalized form") {
+  Json document = small_sentencepiece_like();
+  document["added_tokens"][2]["normalized"] = true;
+  CHECK(make(document).decode(Ids{265, 2, 261}) == "a </s>b");
 }
 
 TEST_CASE("an id outside the vocabulary is refused by decoding") {

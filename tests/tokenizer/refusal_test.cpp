@@ -124,7 +124,7 @@ std::vector<Refusal> other_refusals() {
       {"pattern that does not compile", "T13", kBad, "(a",
        part("pre_tokenizer",
             R"({"type": "Split", "pattern": {"Regex": "(a"}, "behavior": "Isolated"})")},
-      {"pattern that means something else in PCRE2", "T13", kBad, "\\\\h",
+      {"pattern that means something else in PCRE2", "T13", kBad, "\\h",
        part("pre_tokenizer",
             R"({"type": "Split", "pattern": {"Regex": "\\h+"}, "behavior": "Isolated"})")},
       {"template without its special token", "T15", kBad, "<x>",
