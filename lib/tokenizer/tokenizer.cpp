@@ -49,7 +49,11 @@ struct Tokenizer::State {
         decoder(internal::field(file.document, "decoder")),
         as_written(added, false, normalizer),
         normalized(added, true, normalizer) {
-    for (const internal::AddedToken& token : added) added_by_id.emplace(token.id, &token.content);
+    for (const internal::AddedToken& token : added) {
+      // Hugging Face's tokenizers from 0.23 on decode a normalized token to its normalized form.
+      added_by_id.emplace(token.id,
+                          token.normalized ? normalizer.apply(token.content) : token.content);
+    }
   }
 
   void encode(std::string_view text, std::vector<std::int32_t>& ids) const;
@@ -64,7 +68,7 @@ struct Tokenizer::State {
   internal::TextDecoder decoder;
   internal::AddedTokenMatcher as_written;  // added tokens looked for in the text as it is
   internal::AddedTokenMatcher normalized;  // and in what the normalizer made of it
-  std::unordered_map<std::int32_t, const std::string*> added_by_id;
+  std::unordered_map<std::int32_t, std::string> added_by_id;  // as decoding sees them
 };
 
 void Tokenizer::State::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
@@ -91,7 +95,7 @@ void Tokenizer::State::encode(std::string_view text, std::vector<std::int32_t>& 
 
 const std::string* Tokenizer::State::text_of(std::int32_t id) const {
   const auto found = added_by_id.find(id);
-  return found != added_by_id.end() ? found->second : bpe.vocabulary().text(id);
+  return found != added_by_id.end() ? &found->second : bpe.vocabulary().text(id);
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<State> state) : state_(std::move(state)) {}
