@@ -24,7 +24,8 @@ nlohmann::json written(const LlamaConfig& model, const GenaiConfigOptions& optio
   return nlohmann::json::parse(genai_config_text(model, options));
 }
 
-const GenaiConfigOptions kOptions{.context_length = 512, .max_generation_length = 4096, .cache_head_dim = 16};
+const GenaiConfigOptions kOptions{
+    .context_length = 512, .max_generation_length = 4096, .cache_head_dim = 16};
 
 }  // namespace
 
