@@ -20,15 +20,32 @@ bool groups_divide(const StackedMatrix& matrix) {
   return matrix.columns() % matrix.scheme().group_length(matrix.columns()) == 0;
 }
 
-std::string add_float_table(ExportContext& context, const StackedMatrix& matrix) {
-  const std::string table =
-      context.graph.add(Initializer{.name = kTable,
-                                    .type = OnnxType::Float,
-                                    .dims = {matrix.rows(), matrix.columns()},
-                                    .source = row_floats(matrix, context.num_threads),
-                                    .modules = {kEmbedding}});
+std::string add_gather(ExportContext& context, Initializer table) {
+  const std::string name = context.graph.add(std::move(table));
   return context.graph.add(
-      {.name = kPath + "/Gather", .op = "Gather", .inputs = {table, kInputIds}});
+      {.name = kPath + "/Gather", .op = "Gather", .inputs = {name, kInputIds}});
+}
+
+std::string add_float_table(ExportContext& context, const StackedMatrix& matrix) {
+  return add_gather(context, {.name = kTable,
+                              .type = OnnxType::Float,
+                              .dims = {matrix.rows(), matrix.columns()},
+                              .source = row_floats(matrix, context.num_threads),
+                              .modules = {kEmbedding}});
+}
+
+/// A table stored in 16 bits stays so: the gathered rows become floats, exactly.
+std::string add_half_table(ExportContext& context, const TensorEntry& values) {
+  const std::string rows = add_gather(
+      context, {.name = kTable,
+                .type = values.dtype == DType::F16 ? OnnxType::Float16 : OnnxType::Bfloat16,
+                .dims = values.shape,
+                .source = [bytes = values.bytes](const ByteSink& sink) { sink(bytes); },
+                .modules = {kEmbedding}});
+  return context.graph.add({.name = kPath + "/Cast",
+                            .op = "Cast",
+                            .inputs = {rows},
+                            .attributes = {{"to", static_cast<std::int64_t>(OnnxType::Float)}}});
 }
 
 /// Gathers rows of I8 codes, and computes scale * (code - zero_point) group by group.
@@ -134,7 +151,10 @@ std::string add_widened_table(ExportContext& context, const StackedMatrix& matri
 
 std::string add_embedding(ExportContext& context) {
   const StackedMatrix matrix = context.matrix({kEmbedding});
-  if (!matrix.is_quantized()) return add_float_table(context, matrix);
+  if (const auto* floats = std::get_if<FloatMatrix>(&matrix.parts.front())) {
+    const bool keep = floats->values->dtype != DType::F32 && !context.model.head_is_embedding();
+    return keep ? add_half_table(context, *floats->values) : add_float_table(context, matrix);
+  }
   const bool one_scale = matrix.scheme().groups_per_row(matrix.columns()) == 1;
   if (context.operators == OperatorSet::Standard) {
     return groups_divide(matrix) ? add_code_rows(context, matrix)
@@ -156,6 +176,14 @@ void add_head(ExportContext& context, const std::string& x) {
   const StackedMatrix matrix = context.matrix({kHead});
   if (matrix.is_quantized() || !context.model.head_is_embedding()) {
     add_linear(context, x, {.name = kHead, .modules = {kHead}}, kLogits);
+    return;
+  }
+  if (context.operators == OperatorSet::Contrib) {  // loads in a third of the time of a Transpose
+    context.graph.add_contrib({.name = "/lm_head/MatMul",
+                               .op = "FusedMatMul",
+                               .inputs = {x, kTable},
+                               .attributes = {{"transB", std::int64_t{1}}},
+                               .outputs = {kLogits}});
     return;
   }
   const std::string weight =

@@ -130,6 +130,7 @@ void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& 
 GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& options) {
   GenaiConfigOptions config{.context_length = context.context_length,
                             .max_generation_length = options.max_generation_length};
+  config.cache_head_dim = context.cache_head_dim;
   if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
     context.operators = OperatorSet::Contrib;
     context.accuracy_level_4bit = genai->accuracy_level;
@@ -164,6 +165,9 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                         .context_length = options.context_length == 0
                                               ? model.config().max_position_embeddings
                                               : options.context_length,
+                        .cache_head_dim = std::holds_alternative<GenaiFormat>(options.format)
+                                              ? genai_cache_head_dim(model.config())
+                                              : model.config().head_dim,
                         .num_threads = options.num_threads,
                         .warnings = artifact.warnings};
   const GenaiConfigOptions config = build_graph(context, options);

@@ -31,7 +31,7 @@ struct ExportOptions {
   std::int64_t max_generation_length =
       4096;  ///< bound of genai_config's search.max_length: genai allocates that cache
   int num_threads = 1;
-  std::string graph_metadata;  ///< stored under "edgecompress" in the graph's metadata
+  std::string graph_metadata = {};  ///< stored under "edgecompress" in the graph's metadata
 };
 
 /// One tensor of the artifact.

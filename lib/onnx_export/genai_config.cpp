@@ -23,15 +23,15 @@ Json eos_tokens(const LlamaConfig& config) {
   return config.eos_token_ids;
 }
 
-Json decoder_section(const LlamaConfig& config, PositionInput positions) {
+Json decoder_section(const LlamaConfig& config, const GenaiConfigOptions& options) {
   Json inputs{{"input_ids", "input_ids"}, {"attention_mask", "attention_mask"}};
-  if (positions == PositionInput::Present) inputs["position_ids"] = "position_ids";
+  if (options.positions == PositionInput::Present) inputs["position_ids"] = "position_ids";
   inputs["past_key_names"] = "past_key_values.%d.key";
   inputs["past_value_names"] = "past_key_values.%d.value";
   return Json{
       {"session_options", {{"log_id", "onnxruntime-genai"}, {"provider_options", Json::array()}}},
       {"filename", "model.onnx"},
-      {"head_size", config.head_dim},
+      {"head_size", options.cache_head_dim},
       {"hidden_size", config.hidden_size},
       {"inputs", std::move(inputs)},
       {"outputs",
@@ -49,7 +49,7 @@ std::string genai_config_text(const LlamaConfig& config, const GenaiConfigOption
   Json model;
   if (config.bos_token_id) model["bos_token_id"] = *config.bos_token_id;
   model["context_length"] = options.context_length;
-  model["decoder"] = decoder_section(config, options.positions);
+  model["decoder"] = decoder_section(config, options);
   model["eos_token_id"] = eos_tokens(config);
   model["pad_token_id"] = pad_token(config);
   model["type"] = "llama";

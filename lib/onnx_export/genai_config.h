@@ -11,6 +11,7 @@ namespace edgecompress {
 struct GenaiConfigOptions {
   std::int64_t context_length = 0;
   std::int64_t max_generation_length = 0;
+  std::int64_t cache_head_dim = 0;
   PositionInput positions = PositionInput::Absent;
   /// Whether past and present may be one buffer: only GroupQueryAttention writes in place.
   enum class Cache { Shared, Separate } cache = Cache::Shared;

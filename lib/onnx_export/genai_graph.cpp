@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "base/checked_math.h"
 #include "base/error.h"
 #include "onnx_export/embedding.h"
 #include "onnx_export/llama_graph.h"
@@ -7,8 +8,10 @@
 namespace edgecompress {
 namespace {
 
-// GroupQueryAttention refuses at run time to rotate heads of any other size.
+// GroupQueryAttention refuses at run time to rotate heads of any other size than a multiple of the
+// first, and to take heads of any other size than a multiple of the second.
 constexpr std::int64_t kRotaryHeadMultiple = 16;
+constexpr std::int64_t kHeadMultiple = 8;
 
 /// What GroupQueryAttention wants to know about the mask.
 struct SequenceLengths {
@@ -61,6 +64,45 @@ std::string add_rotary_operator(const GenaiBlock& block, const std::string& name
        .attributes = {{"interleaved", std::int64_t{0}}, {"num_heads", std::int64_t{0}}}});
 }
 
+std::string add_reshape(const GenaiBlock& block, const std::string& path, const std::string& x,
+                        const std::vector<std::int64_t>& dims) {
+  GraphBuilder& graph = block.context.graph;
+  return graph.add(
+      {.name = path + "/Reshape", .op = "Reshape", .inputs = {x, graph.int64_vector(dims)}});
+}
+
+/// [batch, length, heads * head_dim] with zeros behind each head up to the size of the cache.
+std::string pad_heads(const GenaiBlock& block, const std::string& name, const std::string& x,
+                      std::int64_t heads) {
+  GraphBuilder& graph = block.context.graph;
+  const std::int64_t head_dim = block.context.config().head_dim;
+  const std::int64_t padded = block.context.cache_head_dim;
+  if (padded == head_dim) return x;
+  const std::string path = concat(block.path(), "/attn/", name);
+  const std::string split = add_reshape(block, path + "/split", x, {0, 0, heads, head_dim});
+  const std::string wide =
+      graph.add({.name = path + "/Pad",
+                 .op = "Pad",
+                 .inputs = {split, graph.int64_vector({0, 0, 0, 0, 0, 0, 0, padded - head_dim})}});
+  return add_reshape(block, path + "/join", wide, {0, 0, heads * padded});
+}
+
+/// The inverse of pad_heads.
+std::string cut_heads(const GenaiBlock& block, const std::string& x, std::int64_t heads) {
+  GraphBuilder& graph = block.context.graph;
+  const std::int64_t head_dim = block.context.config().head_dim;
+  const std::int64_t padded = block.context.cache_head_dim;
+  if (padded == head_dim) return x;
+  const std::string path = block.path() + "/attn/cut";
+  const std::string split = add_reshape(block, path + "/split", x, {0, 0, heads, padded});
+  const std::string narrow =
+      graph.add({.name = path + "/Slice",
+                 .op = "Slice",
+                 .inputs = {split, graph.int64_vector({0}), graph.int64_vector({head_dim}),
+                            graph.int64_vector({-1})}});
+  return add_reshape(block, path + "/join", narrow, {0, 0, heads * head_dim});
+}
+
 /// query, key and value as GroupQueryAttention takes them: packed in the first, or separate.
 std::vector<std::string> add_qkv(const GenaiBlock& block, const std::string& x) {
   ExportContext& context = block.context;
@@ -82,6 +124,9 @@ std::vector<std::string> add_qkv(const GenaiBlock& block, const std::string& x) 
   if (outside) {
     values[0] = add_rotary_operator(block, "q_rotary", values[0]);
     values[1] = add_rotary_operator(block, "k_rotary", values[1]);
+    values[0] = pad_heads(block, "q_pad", values[0], block.shape().num_attention_heads);
+    values[1] = pad_heads(block, "k_pad", values[1], block.shape().num_key_value_heads);
+    values[2] = pad_heads(block, "v_pad", values[2], block.shape().num_key_value_heads);
   }
   return values;
 }
@@ -108,7 +153,8 @@ std::string add_attention(const GenaiBlock& block, const std::string& x) {
                                                 {"rotary_interleaved", std::int64_t{0}}},
                                  .outputs = {name + "/output_0", present_name(block.index, "key"),
                                              present_name(block.index, "value")}});
-  return add_linear(context, attention, block_linear(context, block.index, LinearKind::O));
+  return add_linear(context, cut_heads(block, attention, block.shape().num_attention_heads),
+                    block_linear(context, block.index, LinearKind::O));
 }
 
 float norm_epsilon(const ExportContext& context) {
@@ -147,6 +193,10 @@ std::string add_first_norm(ExportContext& context, const std::string& x) {
 PositionInput genai_position_input(const LlamaConfig& config) {
   return config.head_dim % kRotaryHeadMultiple == 0 ? PositionInput::Absent
                                                     : PositionInput::Present;
+}
+
+std::int64_t genai_cache_head_dim(const LlamaConfig& config) {
+  return round_up(config.head_dim, kHeadMultiple);
 }
 
 void build_genai_graph(ExportContext& context) {

@@ -17,10 +17,10 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// Sizes of a block's keys or values; integers, because onnxruntime-genai reads per-block head
 /// counts from them.
-std::vector<Dimension> cache_dims(const LlamaConfig& config, std::int64_t block,
+std::vector<Dimension> cache_dims(const ExportContext& context, std::int64_t block,
                                   const std::string& length) {
-  return {kBatch, config.blocks[static_cast<std::size_t>(block)].num_key_value_heads, length,
-          config.head_dim};
+  const BlockShape& shape = context.config().blocks[static_cast<std::size_t>(block)];
+  return {kBatch, shape.num_key_value_heads, length, context.cache_head_dim};
 }
 
 ByteSource rotary_table(std::vector<double> inverse_frequencies, std::int64_t rows,
@@ -82,7 +82,7 @@ void add_inputs(ExportContext& context, PositionInput positions) {
   for (std::int64_t block = 0; block < context.config().num_blocks(); ++block) {
     for (const char* what : {"key", "value"}) {
       graph.add_input(past_name(block, what), OnnxType::Float,
-                      cache_dims(context.config(), block, kPastLength));
+                      cache_dims(context, block, kPastLength));
     }
   }
 }
@@ -93,7 +93,7 @@ void add_outputs(ExportContext& context) {
   for (std::int64_t block = 0; block < context.config().num_blocks(); ++block) {
     for (const char* what : {"key", "value"}) {
       graph.add_output(present_name(block, what), OnnxType::Float,
-                       cache_dims(context.config(), block, kTotalLength));
+                       cache_dims(context, block, kTotalLength));
     }
   }
 }

@@ -17,10 +17,13 @@ enum class PositionInput { Absent, Present };
 ///
 /// Rotary embedding runs inside GroupQueryAttention when head_dim is a multiple of 16, which that
 /// needs. Otherwise it is an operator of its own before it, q, k and v are separate products, and
-/// the graph takes position_ids. That is exact for every grid; padding heads with zeros instead
-/// would move the group borders of a quantized o_proj, and widen the cache.
+/// the graph takes position_ids. That is exact for every grid; padding the weights' heads with
+/// zeros would move the group borders of a quantized o_proj. GroupQueryAttention needs a multiple
+/// of 8 in any case: other heads get zeros behind their values on the way in, and lose them on the
+/// way out.
 void build_genai_graph(ExportContext& context);
 PositionInput genai_position_input(const LlamaConfig& config);
+std::int64_t genai_cache_head_dim(const LlamaConfig& config);
 
 /// The same decoder of ONNX operators only, opset 21.
 void build_standard_graph(ExportContext& context);

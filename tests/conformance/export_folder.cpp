@@ -1,5 +1,6 @@
 // Exports a model folder for the conformance tests:
-//   export_folder MODEL OUTPUT genai|standard [accuracy_level=4] [context=0] [max_generation=4096] [threads=1] [exact]
+//   export_folder MODEL OUTPUT genai|standard [accuracy_level=4] [context=0] [max_generation=4096]
+//   [threads=1] [exact]
 // With "exact" OUTPUT also holds model.exact.onnx, the same graph at accuracy level 0.
 #include <iostream>
 #include <map>

@@ -7,26 +7,28 @@ using namespace edgecompress;
 
 namespace {
 
-/// A tensor of `bytes` bytes whose every byte differs from its neighbours and from other tensors' (`seed`).
+/// A tensor of `bytes` bytes whose every byte differs from its neighbours and from other tensors'
+/// (`seed`).
 Initializer tensor(const std::string& name, std::int64_t bytes, int seed) {
-  return {.name = name, .type = OnnxType::Uint8, .dims = {bytes}, .source = [=](const ByteSink& sink) {
-            std::vector<std::byte> values(static_cast<std::size_t>(bytes));
-            for (std::size_t i = 0; i < values.size(); ++i) {
-              values[i] = static_cast<std::byte>(i * 7 + i / 256 + static_cast<std::size_t>(seed));
-            }
-            const std::size_t half = values.size() / 2;
-            sink(std::span(values).first(half));
-            sink(std::span(values).subspan(half));
-          }};
+  return {
+      .name = name, .type = OnnxType::Uint8, .dims = {bytes}, .source = [=](const ByteSink& sink) {
+        std::vector<std::byte> values(static_cast<std::size_t>(bytes));
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          values[i] = static_cast<std::byte>(i * 7 + i / 256 + static_cast<std::size_t>(seed));
+        }
+        const std::size_t half = values.size() / 2;
+        sink(std::span(values).first(half));
+        sink(std::span(values).subspan(half));
+      }};
 }
 
 }  // namespace
 
 TEST_CASE("tensors below 1 KiB stay in the graph, larger ones are aligned by their size",
           "[onnx_export]") {
-  const std::vector<Initializer> tensors{tensor("tiny", 1023, 1), tensor("first", 1024, 2),
-                                         tensor("small", 1025, 3), tensor("page", 65536, 4),
-                                         tensor("small again", 65535, 5), tensor("big", 1 << 20, 6)};
+  const std::vector<Initializer> tensors{
+      tensor("tiny", 1023, 1),  tensor("first", 1024, 2),        tensor("small", 1025, 3),
+      tensor("page", 65536, 4), tensor("small again", 65535, 5), tensor("big", 1 << 20, 6)};
   const ExternalDataPlan plan = plan_external_data(tensors);
   CHECK(plan.offsets.size() == 5);
   CHECK_FALSE(plan.offsets.contains("tiny"));

@@ -24,7 +24,8 @@ nlohmann::json written(const LlamaConfig& model, const GenaiConfigOptions& optio
   return nlohmann::json::parse(genai_config_text(model, options));
 }
 
-const GenaiConfigOptions kOptions{.context_length = 512, .max_generation_length = 4096};
+const GenaiConfigOptions kOptions{
+    .context_length = 512, .max_generation_length = 4096, .cache_head_dim = 16};
 
 }  // namespace
 
@@ -35,7 +36,7 @@ TEST_CASE("genai_config.json has exactly the keys that onnxruntime-genai's build
   const nlohmann::json expected = nlohmann::json::parse(R"({
     "model": {"bos_token_id": 1, "context_length": 512, "decoder": {
         "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
-        "filename": "model.onnx", "head_size": 8, "hidden_size": 48,
+        "filename": "model.onnx", "head_size": 16, "hidden_size": 48,
         "inputs": {"input_ids": "input_ids", "attention_mask": "attention_mask",
                    "past_key_names": "past_key_values.%d.key", "past_value_names": "past_key_values.%d.value"},
         "outputs": {"logits": "logits", "present_key_names": "present.%d.key",
