@@ -123,7 +123,7 @@ std::string artifact_lines(const ArtifactReport& artifact) {
       wrapped("artifact  ", concat(ascii(artifact.format), ", ", size(artifact.size_bytes),
                                    ", run by ONNX Runtime ", ascii(artifact.onnxruntime_version)));
   const std::string indent(10, ' ');
-  out += wrapped(indent, concat("against its source: logit error max ",
+  out += wrapped(indent, concat("against the compressed model: logit error ",
                                 formatted("%.1e", artifact.max_logit_error), ", mean ",
                                 formatted("%.1e", artifact.mean_logit_error), ", KL ",
                                 formatted("%.1e", artifact.kl_divergence_nats), ", top-1 ",

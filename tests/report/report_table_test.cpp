@@ -32,7 +32,7 @@ dense         1.24 B    2.30 GiB  1.00x      0.0%      12.500       -        -  
 pruned        1.04 B    1.94 GiB  1.19x      0.1%      15.000  +20.0%   0.2100  81.0%
 artifact      1.04 B  669.48 MiB  3.52x      9.8%      15.750  +26.0%  5.0e-04  77.5%
 artifact  genai, 669.48 MiB, run by ONNX Runtime 1.32.0
-          against its source: logit error max 1.2e-05, mean 2.5e-06, KL 3.0e-10, top-1 99.9%
+          against the compressed model: logit error 1.2e-05, mean 2.5e-06, KL 3.0e-10, top-1 99.9%
           prefill in one piece and token by token differ by 4.5e-06
           perplexity 15.700 at accuracy level 0, 15.750 as published
 warning   R18: something is odd
