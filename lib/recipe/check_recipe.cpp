@@ -76,7 +76,7 @@ class TargetCheck {
     const std::string file = recipe_.source_path.string();
     const std::string place =
         file.empty() ? "" : concat(" (", file, ":", at.line, ":", at.column, ")");
-    warnings_.push_back(concat("warning[", code, "]: ", text, place));
+    warnings_.push_back(concat(code, ": ", text, place));
   }
 
   std::string help_for(const std::string& pattern) const {
