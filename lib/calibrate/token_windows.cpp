@@ -40,7 +40,9 @@ TokenWindows cut_windows(std::span<const std::int32_t> ids, const WindowChoice& 
                        .sha256 = {}};
   windows.ids.reserve(static_cast<std::size_t>(count * choice.length));
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t start = i * available / count * choice.length;
+    const std::int64_t index =
+        choice.order == WindowOrder::Spread ? i * available / count : i;
+    const std::int64_t start = index * choice.length;
     const auto window = ids.subspan(static_cast<std::size_t>(start),
                                     static_cast<std::size_t>(choice.length));
     windows.ids.insert(windows.ids.end(), window.begin(), window.end());

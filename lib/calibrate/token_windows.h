@@ -26,14 +26,19 @@ struct TokenWindows {
   }
 };
 
-/// Which windows of a text are taken.
+/// Which of a text's W windows are taken when at most n are.
+enum class WindowOrder {
+  Spread,  ///< number floor(i * W / n) for i = 0 ... n - 1
+  First,   ///< the first n
+};
+
 struct WindowChoice {
   std::int64_t length = 512;              ///< tokens of a window, >= 2
   std::optional<std::int64_t> max_count;  ///< nothing: all
+  WindowOrder order = WindowOrder::Spread;
 };
 
-/// Cuts ids into non-overlapping windows and drops the tail. Of all W windows, number floor(i * W / n) is taken for
-/// i = 0 ... n - 1, where n = min(max_count, W): spread evenly, the same on every run.
+/// Cuts ids into non-overlapping windows, drops the tail, and takes the chosen ones.
 /// Throws Error{Malformed} F24 when not even one window fits, with the number of tokens there are and are needed.
 TokenWindows cut_windows(std::span<const std::int32_t> ids, const WindowChoice& choice,
                          const std::string& source);

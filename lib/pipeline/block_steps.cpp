@@ -81,17 +81,12 @@ BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept) {
   return cut;
 }
 
-bool is_masked(const MaskStep& step, const std::string& module) {
-  if (!step.targets.match.empty()) return targets(step.targets, module);
-  return targets({.match = {"*"}, .except = step.targets.except}, module);
-}
-
 MaskedBlock mask_block(const BlockWeights& block, std::int64_t block_index,
                        const std::optional<InputNorms>& norms, const MaskStep& step) {
   MaskedBlock masked{.block = block, .masks = {}};
   for (const LinearKind kind : kLinearKinds) {
     const std::string module = module_name({block_index, kind});
-    if (!is_masked(step, module)) continue;
+    if (!targets(step.targets, module)) continue;
     const at::Tensor norm = norms ? norms->of(input_group(kind)) : at::Tensor();
     const at::Tensor mask = with_context(concat("masking ", module), [&] {
       return keep_mask(block.weight(kind), norm, step.method, step.pattern);
@@ -100,15 +95,6 @@ MaskedBlock mask_block(const BlockWeights& block, std::int64_t block_index,
     masked.masks.emplace(kind, mask);
   }
   return masked;
-}
-
-std::optional<QuantScheme> scheme_for(const QuantizeStep& step, const std::string& module) {
-  for (const QuantizeStep::Rule& rule : step.rules) {
-    if (targets(rule.targets, module)) return rule.scheme;
-  }
-  if (module == kEmbeddingModule) return step.embedding;
-  if (module == kHeadModule) return step.head;
-  return step.weights;
 }
 
 QuantizedMatrix quantize_tensor(const at::Tensor& weight, const QuantScheme& scheme,
@@ -132,7 +118,7 @@ QuantizedBlock quantize_block(const BlockWeights& block, std::int64_t block_inde
   QuantizedBlock quantized{.block = block, .codes = {}};
   for (const LinearKind kind : kLinearKinds) {
     const std::string module = module_name({block_index, kind});
-    const std::optional<QuantScheme> scheme = scheme_for(step, module);
+    const std::optional<QuantScheme> scheme = scheme_of(step, {.module = module});
     if (!scheme) continue;
     QuantizedMatrix codes = with_context(concat("quantizing ", module), [&] {
       return quantize_tensor(block.weight(kind), *scheme, step.method, num_threads);

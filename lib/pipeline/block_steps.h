@@ -26,9 +26,6 @@ KeptParts choose_parts(const BlockWeights& block, const std::optional<InputNorms
 /// The block without the other parts: rows of q, k, v, gate, up and their biases, columns of o and down.
 BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept);
 
-/// True when the step's patterns take in that linear layer; without patterns every one is.
-bool is_masked(const MaskStep& step, const std::string& module);
-
 /// Lays masks over the targeted linear layers. Returns the block and each masked layer's mask.
 struct MaskedBlock {
   BlockWeights block;
@@ -36,10 +33,6 @@ struct MaskedBlock {
 };
 MaskedBlock mask_block(const BlockWeights& block, std::int64_t block_index,
                        const std::optional<InputNorms>& norms, const MaskStep& step);
-
-/// The grid a quantize step gives to a module, or nothing when the module stays floating. Rules first, then the step's
-/// grid for embedding, head or linear layers.
-std::optional<QuantScheme> scheme_for(const QuantizeStep& step, const std::string& module);
 
 /// Puts a float matrix on a grid. weight: [out, in], float, contiguous, on the CPU.
 QuantizedMatrix quantize_tensor(const at::Tensor& weight, const QuantScheme& scheme,

@@ -94,10 +94,11 @@ class Walk {
                                                 std::string_view module) const {
     const QuantizeStep* const step = quantize_step();
     if (step == nullptr) return std::nullopt;
-    const std::optional<QuantScheme> scheme = scheme_for(*step, std::string(module));
-    if (!scheme) return std::nullopt;
+    const StoredForm& form = plan_.forms.find(module)->second;
+    if (std::holds_alternative<FloatForm>(form)) return std::nullopt;
     return with_context(concat("quantizing ", module), [&] {
-      return quantize_tensor(weight, *scheme, step->method, compute_.num_threads);
+      return quantize_tensor(weight, std::get<QuantizedForm>(form).scheme, step->method,
+                             compute_.num_threads);
     });
   }
 

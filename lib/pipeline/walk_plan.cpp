@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
-#include "pipeline/block_steps.h"
 #include "weights/code_packing.h"
 
 namespace edgecompress {
@@ -52,17 +51,25 @@ CutWidths widths_of(const PruneStep& step, const LlamaConfig& config,
                   block.num_key_value_heads, block.intermediate_size, sequence_length);
 }
 
-/// A mask's runs must divide the rows they lie in, which is known before any weight is read.
+/// A mask's runs must divide the rows they lie in, also after a cut; known before any weight is read.
 void refuse_ragged_runs(const MaskStep& step, const LlamaConfig& config) {
   const auto* const pattern = std::get_if<NofM>(&step.pattern);
   if (pattern == nullptr) return;
   for (const LinearKind kind : kLinearKinds) {
+    const std::string module = module_name({0, kind});
     const std::int64_t in_features = linear_shape(config, {0, kind}).in_features;
-    if (in_features % pattern->of == 0) continue;
-    throw Error(ErrorKind::Unsupported, "P-NM",
+    if (in_features % pattern->of == 0 || !targets(step.targets, module)) continue;
+    throw Error(ErrorKind::Unsupported, "R18",
                 concat("pattern ", describe(step.pattern), " needs in_features to be a multiple of ",
-                       pattern->of, "; ", module_name({0, kind}), " has ", in_features));
+                       pattern->of, "; ", module, " has ", in_features));
   }
+}
+
+NamedMatrix named(const std::string& module, std::int64_t in_features) {
+  const MatrixRole role = module == kEmbeddingModule ? MatrixRole::Embedding
+                          : module == kHeadModule    ? MatrixRole::Head
+                                                     : MatrixRole::Block;
+  return {.module = module, .in_features = in_features, .role = role};
 }
 
 StoredForm form_of(const std::string& module, const LlamaConfig& config,
@@ -70,17 +77,17 @@ StoredForm form_of(const std::string& module, const LlamaConfig& config,
   for (const Step& step : steps) {
     const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
     if (quantize == nullptr) continue;
-    if (const auto scheme = scheme_for(*quantize, module)) return QuantizedForm{*scheme};
+    if (const auto scheme = scheme_of(*quantize, named(module, 0))) return QuantizedForm{*scheme};
   }
   return FloatForm{config.dtype};
 }
 
 std::vector<NamedMatrix> named_matrices(const LlamaConfig& config) {
-  std::vector<NamedMatrix> named;
+  std::vector<NamedMatrix> matrices;
   for (const auto& [module, shape] : model_matrices(config)) {
-    named.push_back({.module = module, .in_features = shape.in_features});
+    matrices.push_back(named(module, shape.in_features));
   }
-  return named;
+  return matrices;
 }
 
 std::string_view stage_kind(const Step& step) {
@@ -139,9 +146,9 @@ std::int64_t form_bytes(MatrixShape shape, const StoredForm& form) {
 WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
   refuse_foreign_model(model, recipe);
   refuse_quantized_model(model);
-  check_targets(recipe, named_matrices(model.config()));
 
   WalkPlan plan;
+  plan.warnings = check_targets(recipe, named_matrices(model.config()));
   plan.configs.push_back(model.config());
   const std::int64_t sequence_length =
       recipe.calibration ? recipe.calibration->sequence_length : Calibration{}.sequence_length;
@@ -216,7 +223,7 @@ TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& pla
   const bool is_linear = module != kEmbeddingModule && module != kHeadModule;
   for (const Step& step : plan.steps) {
     const auto* const mask = std::get_if<MaskStep>(&step.action);
-    if (mask != nullptr && is_linear && is_masked(*mask, module)) {
+    if (mask != nullptr && is_linear && targets(mask->targets, module)) {
       report.sparsity_target = target_sparsity(mask->pattern);
     }
   }

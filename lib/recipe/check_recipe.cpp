@@ -15,8 +15,6 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::string_view kShortGroupNote = "its last group is short";
-
 /// Where something stands in the recipe's file; the file's start for a recipe that was not read
 /// from one.
 class Places {
@@ -75,8 +73,10 @@ class TargetCheck {
 
  private:
   void warn(const SourceSpan& at, std::string_view code, const std::string& text) {
-    warnings_.push_back(concat("warning[", code, "]: ", text, " (", recipe_.source_path.string(),
-                               ":", at.line, ":", at.column, ")"));
+    const std::string file = recipe_.source_path.string();
+    const std::string place =
+        file.empty() ? "" : concat(" (", file, ":", at.line, ":", at.column, ")");
+    warnings_.push_back(concat(code, ": ", text, place));
   }
 
   std::string help_for(const std::string& pattern) const {
@@ -110,7 +110,7 @@ class TargetCheck {
       if (found) continue;
       places_.problems().add(
           {"R15",
-           concat("pattern ", quoted(patterns[i]), " matches no module of the model"),
+           concat("pattern ", backquoted(patterns[i]), " matches no module of the model"),
            places_.pattern(body, key, i),
            {},
            {help_for(patterns[i])}});
@@ -138,7 +138,7 @@ class TargetCheck {
     }
     if (num_masked > 0) return;
     places_.problems().add({"R15",
-                            concat("step ", quoted(recipe_.steps[index].id),
+                            concat("step ", backquoted(recipe_.steps[index].id),
                                    " masks none of the decoder blocks' linear layers"),
                             body.at,
                             {},
@@ -183,7 +183,7 @@ class TargetCheck {
     }
     if (num_short > 0)
       warn(body.at, "R18",
-           concat(first, ", so ", kShortGroupNote, "; ", num_short, " modules in all"));
+           concat(first, ", so its last group is short; ", num_short, " modules in all"));
   }
 
   const Recipe& recipe_;
@@ -196,7 +196,7 @@ class TargetCheck {
 void check_text(const std::filesystem::path& path, const std::optional<std::string>& sha256,
                 std::string_view use) {
   const auto refuse = [&](ErrorKind kind, const std::string& what) {
-    throw Error(kind, "R19", concat("the ", use, " text ", quoted(path.string()), " ", what));
+    throw Error(kind, "R19", concat("the ", use, " text ", backquoted(path.string()), " ", what));
   };
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error))

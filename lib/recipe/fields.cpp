@@ -62,7 +62,7 @@ void refuse_key(const Node::Entry& entry, const Shape& shape,
       !guess.empty() && (owners.empty() || edit_distance(entry.key, guess) == 1);
   const std::string note = concat("allowed here: ", joined(allowed));
   if (!owners.empty() && !typing_error) {
-    const std::string name = quoted(entry.key);
+    const std::string name = backquoted(entry.key);
     std::string where;
     for (const std::string& owner : owners) where += (where.empty() ? "" : " or ") + owner;
     problems.add({"R7",
@@ -73,7 +73,7 @@ void refuse_key(const Node::Entry& entry, const Shape& shape,
     return;
   }
   problems.add({"R6",
-                concat("unknown key ", quoted(entry.key), " ", shape_name(shape)),
+                concat("unknown key ", backquoted(entry.key), " ", shape_name(shape)),
                 entry.key_at,
                 guess.empty() ? "" : concat("did you mean `", guess, "`?"),
                 {note}});
@@ -137,8 +137,8 @@ class ValueCheck {
 
  private:
   void wrong_type(const Node& value, std::string_view expected, std::string hint = {}) const {
-    const std::string found =
-        value.kind == Node::Kind::Scalar ? quoted(value.text) : std::string(kind_name(value.kind));
+    const std::string found = value.kind == Node::Kind::Scalar ? backquoted(value.text)
+                                                               : std::string(kind_name(value.kind));
     problems_.add({"R9",
                    concat(where_, " must be ", expected, ", found ", found),
                    value.at,
@@ -147,7 +147,7 @@ class ValueCheck {
   }
   void out_of_range(const Node& value, const std::string& expected, std::string hint = {}) const {
     problems_.add({"R10",
-                   concat(where_, " must be ", expected, ", found ", quoted(value.text)),
+                   concat(where_, " must be ", expected, ", found ", backquoted(value.text)),
                    value.at,
                    std::move(hint),
                    {}});
@@ -191,7 +191,7 @@ class ValueCheck {
     const bool other_version = value.text.starts_with(kSchemaId.substr(0, kSchemaId.find('/') + 2));
     problems_.add(
         {"R8",
-         concat("schema must be `", kSchemaId, "`, found ", quoted(value.text)),
+         concat("schema must be `", kSchemaId, "`, found ", backquoted(value.text)),
          value.at,
          {},
          {other_version
@@ -231,11 +231,12 @@ class ValueCheck {
     const bool drive = text.size() > 1 && text[1] == ':';
     if (text.starts_with('/') || text.starts_with('~') || drive ||
         text.find("://") != std::string::npos || text.find('\\') != std::string::npos) {
-      problems_.add({"R22",
-                     concat(where_, " must be a path relative to the recipe, found ", quoted(text)),
-                     value.at,
-                     "absolute paths and URLs do not work elsewhere",
-                     {}});
+      problems_.add(
+          {"R22",
+           concat(where_, " must be a path relative to the recipe, found ", backquoted(text)),
+           value.at,
+           "absolute paths and URLs do not work elsewhere",
+           {}});
     }
   }
 
@@ -333,7 +334,7 @@ class ValueCheck {
     const std::string complaint = target_pattern_complaint(value.text);
     if (!complaint.empty()) {
       problems_.add(
-          {"R16", concat("pattern ", quoted(value.text), ": ", complaint), value.at, {}, {}});
+          {"R16", concat("pattern ", backquoted(value.text), ": ", complaint), value.at, {}, {}});
     }
   }
 

@@ -84,6 +84,8 @@ class ObjectReader {
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
   const Node* find(std::string_view key) const;
+  /// True when the map has a key that is neither this one nor x-*, or when it is no map.
+  bool has_other_keys(std::string_view key) const;
   ObjectReader object(std::string_view key) const { return ObjectReader(find(key)); }
   /// Where the key stands, or else the map.
   SourceSpan at(std::string_view key) const;

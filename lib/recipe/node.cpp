@@ -177,7 +177,7 @@ class TreeBuilder : public YAML::EventHandler {
     const auto [earlier, fresh] = frame.keys.emplace(key.text, key.at);
     if (!fresh) {
       problems_.add({"R5",
-                     concat("key ", quoted(key.text), " appears twice in one map, in lines ",
+                     concat("key ", backquoted(key.text), " appears twice in one map, in lines ",
                             earlier->second.line, " and ", key.at.line),
                      key.at,
                      concat("first in line ", earlier->second.line),

@@ -47,7 +47,7 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-std::string quoted(std::string_view text) {
+std::string backquoted(std::string_view text) {
   constexpr std::size_t kLimit = 60;
   const std::string shown = printable(text.substr(0, kLimit));
   return concat("`", shown, text.size() > kLimit ? "..." : "", "`");
@@ -107,6 +107,11 @@ std::string Problems::excerpt(const Problem& problem) const {
 }
 
 std::string Problems::describe(const Problem& problem) const {
+  if (file_.empty()) {  // a recipe made in memory
+    std::string out = problem.message;
+    for (const std::string& note : problem.notes) out += "\n = " + note;
+    return out;
+  }
   const std::string number = std::to_string(problem.at.line);
   return concat(problem.message, "\n", spaces(number.size()), "--> ", file_, ":", number, ":",
                 problem.at.column, "\n", excerpt(problem));

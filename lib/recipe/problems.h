@@ -26,7 +26,8 @@ struct Problem {
 /// What is wrong with one recipe, collected so that one run shows it all.
 class Problems {
  public:
-  /// text must outlive this object.
+  /// text must outlive this object. file: empty for a recipe that was not read from one, whose
+  /// problems have no place.
   Problems(std::string file, std::string_view text);
 
   void add(Problem problem);
@@ -58,7 +59,7 @@ class Problems {
 std::string printable(std::string_view text);
 
 /// The same in backquotes, cut to 60 bytes.
-std::string quoted(std::string_view text);
+std::string backquoted(std::string_view text);
 
 /// "a, b, c"
 std::string joined(const std::vector<std::string>& words);

@@ -44,8 +44,8 @@ class StepReader {
     const auto [earlier, fresh] = ids_.emplace(id, at);
     if (fresh) return;
     problems_.add({"R5",
-                   concat("two steps have the id ", quoted(id), ", in lines ", earlier->second.line,
-                          " and ", at.line),
+                   concat("two steps have the id ", backquoted(id), ", in lines ",
+                          earlier->second.line, " and ", at.line),
                    at,
                    concat("first in line ", earlier->second.line),
                    {}});
@@ -56,6 +56,8 @@ class StepReader {
     for (const std::string_view key : {"prune", "mask", "quantize", "export"}) {
       if (step.has(key)) named.push_back(key);
     }
+    if (named.empty() && step.has_other_keys("id"))
+      return false;  // a misspelt action, reported already
     if (named.empty()) {
       problems_.add(
           {"R23", "a step must have one of prune, mask, quantize, export", step_at, {}, {}});
@@ -101,7 +103,7 @@ class StepReader {
   void check_calibration(const Method& method, const ObjectReader& body, std::string_view key) {
     const Node* const value = body.find(key);
     if (value == nullptr || has_calibration_ || !needs_calibration(method)) return;
-    contradiction(value->at, concat(key, " ", quoted(value->text), " needs calibration text"),
+    contradiction(value->at, concat(key, " ", backquoted(value->text), " needs calibration text"),
                   "add `calibration: {text: ...}` to the recipe");
   }
 
@@ -123,14 +125,14 @@ class StepReader {
     const bool states_sparsity = std::holds_alternative<NofM>(step.pattern);
     if (states_sparsity && body.has("sparsity")) {
       contradiction(body.at("sparsity"),
-                    concat("pattern ", quoted(pattern), " already says the sparsity"),
+                    concat("pattern ", backquoted(pattern), " already says the sparsity"),
                     "delete this key");
     }
     if (!states_sparsity && body.has("pattern") && !body.has("sparsity") &&
         parse_mask_pattern(pattern, 0.5)) {
       problems_.add(
           {"R23",
-           concat("key `sparsity` is missing in mask, pattern ", quoted(pattern), " needs it"),
+           concat("key `sparsity` is missing in mask, pattern ", backquoted(pattern), " needs it"),
            body.at("pattern"),
            {},
            {}});
@@ -280,13 +282,14 @@ Recipe read_recipe(const std::filesystem::path& path) {
   if (!std::filesystem::is_regular_file(path, error)) {
     const std::string near = similar_file(path);
     throw Error(ErrorKind::Missing, "R1",
-                concat("recipe ", quoted(path.string()),
+                concat("recipe ", backquoted(path.string()),
                        std::filesystem::exists(path, error) ? " is not a file" : " does not exist",
                        near.empty() ? "" : concat("; did you mean `", near, "`?")));
   }
   if (std::filesystem::file_size(path) > kSizeLimit) {
-    throw Error(ErrorKind::Usage, "R12",
-                concat("recipe ", quoted(path.string()), " is larger than 1 MiB; is it a recipe?"));
+    throw Error(
+        ErrorKind::Usage, "R12",
+        concat("recipe ", backquoted(path.string()), " is larger than 1 MiB; is it a recipe?"));
   }
   return parse_recipe(read_text_file(path, kSizeLimit), path);
 }

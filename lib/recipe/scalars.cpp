@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 
 #include "recipe/fields.h"
@@ -76,6 +77,13 @@ std::optional<std::vector<int>> parse_version(std::string_view text) {
 
 const Node* ObjectReader::find(std::string_view key) const {
   return node_ == nullptr ? nullptr : node_->find(key);
+}
+
+bool ObjectReader::has_other_keys(std::string_view key) const {
+  if (node_ == nullptr || node_->kind != Node::Kind::Map) return true;
+  return std::any_of(node_->entries.begin(), node_->entries.end(), [&](const Node::Entry& entry) {
+    return entry.key != key && !entry.key.starts_with("x-");
+  });
 }
 
 SourceSpan ObjectReader::at(std::string_view key) const {

@@ -1,9 +1,13 @@
 #include "recipe/recipe.h"
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 
 #include "base/error.h"
+#include "methods/method_names.h"
 #include "support/catch.h"
 #include "support/temp_dir.h"
 
@@ -248,6 +252,36 @@ TEST_CASE("the recipes that come with the program are legal", "[recipe]") {
     CHECK(entry.path().filename() == recipe.name + ".ec.yaml");
   }
   CHECK(num_recipes > 0);
+}
+
+TEST_CASE("the example of the documentation is a recipe", "[recipe]") {
+  std::ifstream file(EDGECOMPRESS_SOURCE_DIR "/docs/recipe-format.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  const std::string fence = "```yaml\n";
+  const std::size_t start = page.find(fence);
+  REQUIRE(start != std::string::npos);
+  const std::size_t first = start + fence.size();
+  const Recipe recipe =
+      parse_recipe(page.substr(first, page.find("```", first) - first), "docs.ec.yaml");
+  CHECK(recipe.steps.size() == 3);
+}
+
+TEST_CASE("recipes spell methods as reports do", "[recipe]") {
+  const std::string head =
+      "schema: edgecompress.recipe/v1\nname: r\ncalibration: {text: c}\nsteps: ";
+  for (const MaskMethod& method : {MaskMethod(MagnitudeMask{}), MaskMethod(WandaMask{})}) {
+    const std::string name(method_name(method));
+    const Recipe recipe =
+        parse_recipe(head + "[{id: m, mask: {pattern: 2:4, method: " + name + "}}]\n", "r");
+    CHECK(std::get<MaskStep>(recipe.steps.at(0).action).method.index() == method.index());
+  }
+  const std::string rtn(method_name(QuantizeMethod(RtnOptions{})));
+  CHECK_NOTHROW(parse_recipe(head + "[{id: q, quantize: {method: " + rtn + "}}]\n", "r"));
+  const std::string activation(method_name(StructuredScore(ActivationScore{})));
+  const Recipe cut =
+      parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + activation + "}}]\n", "r");
+  CHECK(std::holds_alternative<ActivationScore>(
+      std::get<PruneStep>(cut.steps.at(0).action).cut.score));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
 #include "pipeline/recipe_run.h"
-#include "tensor/aten.h"
+#include "tensor/runtime.h"
 
 namespace {
 
@@ -24,13 +24,13 @@ EvaluationOptions compute_options(const cli::ComputeFlags& flags) {
   options.num_threads = flags.threads > 0 ? flags.threads : available_threads();
   options.target.dtype = flags.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   if (flags.device == "cuda") {
-    if (!at::hasCUDA()) {
+    if (!has_cuda()) {
       throw Error(ErrorKind::Unsupported, "U-DEVICE",
                   "--device cuda: this build of LibTorch has no CUDA, or no GPU is there");
     }
     options.target.device = at::Device(at::kCUDA, 0);
   }
-  at::set_num_threads(options.num_threads);
+  set_tensor_threads(options.num_threads);
   return options;
 }
 
@@ -111,6 +111,7 @@ struct Work {
                         .compute = compute_options(options.compute),
                         .onnxruntime = options.onnxruntime};
     if (options.windows > 0) request.windows.max_count = options.windows;
+    if (options.window_order == "first") request.windows.order = WindowOrder::First;
     print_scores(run_eval(request, progress), options);
   }
   void operator()(const cli::InspectOptions& options) const {

@@ -18,9 +18,13 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
   command->add_option("--window", options.window, "tokens of a window")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  command->add_option("--windows", options.windows, "at most so many windows, spread evenly")
+  command->add_option("--windows", options.windows, "at most so many windows")
       ->check(CLI::PositiveNumber)
       ->default_str("all");
+  command->add_option("--window-order", options.window_order,
+                      "which ones: spread evenly over the text, or the first")
+      ->check(CLI::IsMember({"spread", "first"}))
+      ->capture_default_str();
   command->add_option("--against", options.against,
                       "Llama folder to compare with: KL divergence and top-1 agreement");
   command->add_option("--onnxruntime", options.onnxruntime, "ONNX Runtime library for --artifact");

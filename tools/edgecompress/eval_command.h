@@ -15,6 +15,7 @@ struct EvalOptions {
   std::string protocol = "gptq-2048";
   std::int64_t window = 2048;
   std::int64_t windows = 0;  ///< 0: all
+  std::string window_order = "spread";
   std::filesystem::path onnxruntime;
   bool json = false;
 };

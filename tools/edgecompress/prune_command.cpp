@@ -102,7 +102,8 @@ Recipe prune_recipe(const PruneOptions& options) {
     MaskStep mask{.method = MagnitudeMask{},
                   .pattern = parse_pattern(options.mask_pattern,
                                            parse_share(options.mask_sparsity, "--mask-sparsity")),
-                  .targets = {.match = options.mask_targets, .except = {}}};
+                  .targets = {.match = {"*"}}};
+    if (!options.mask_targets.empty()) mask.targets.match = options.mask_targets;
     if (options.mask_method == "wanda") mask.method = WandaMask{};
     recipe.steps.push_back({.id = "mask", .action = mask});
   }
