@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include <ATen/Parallel.h>
+
 #include "base/checked_math.h"
 #include "base/error.h"
 #include "base/parallel.h"
@@ -15,8 +17,6 @@
 
 namespace edgecompress {
 namespace {
-
-constexpr std::int64_t kScoresPerPiece = 1 << 18;
 
 /// The scores of a matrix, computed when asked for: a copy would be twice as large as the weight.
 class Scores {
@@ -55,19 +55,28 @@ class Keeper {
   std::int64_t ties_kept_;
 };
 
+/// Some scores in pieces that threads may share; visit(piece, use) calls use(score) in order.
+template <typename Visit>
+struct Candidates {
+  std::int64_t pieces;
+  std::int64_t count;
+  Visit visit;
+};
+
 /// Counts the scores that begin with `prefix` by the eight bits that follow it.
-template <typename ScoreAt>
-std::array<std::int64_t, 256> count_digits(std::int64_t count, int num_threads,
-                                           std::uint64_t prefix, int shift,
-                                           const ScoreAt& score_at) {
+template <typename Visit>
+std::array<std::int64_t, 256> count_digits(const Candidates<Visit>& candidates, int num_threads,
+                                           std::uint64_t prefix, int shift) {
   std::array<std::int64_t, 256> total{};
   std::mutex lock;
-  parallel_for(count, kScoresPerPiece, num_threads, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t grain = ceil_divide(candidates.pieces, 16);
+  parallel_for(candidates.pieces, grain, num_threads, [&](std::int64_t begin, std::int64_t end) {
     std::array<std::int64_t, 256> digits{};
-    for (std::int64_t i = begin; i < end; ++i) {
-      const auto key = std::bit_cast<std::uint64_t>(score_at(i));
-      const std::uint64_t leading = key >> shift;
-      if ((leading >> 8) == prefix) ++digits[leading & 0xFF];
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      candidates.visit(piece, [&](double score) {
+        const std::uint64_t leading = std::bit_cast<std::uint64_t>(score) >> shift;
+        if ((leading >> 8) == prefix) ++digits[leading & 0xFF];
+      });
     }
     const std::lock_guard guard(lock);
     for (std::size_t d = 0; d < digits.size(); ++d) total[d] += digits[d];
@@ -75,23 +84,23 @@ std::array<std::int64_t, 256> count_digits(std::int64_t count, int num_threads,
   return total;
 }
 
-/// Finds the keeper that drops the `drop` smallest of `count` scores, the later ones of equals.
+/// Finds the keeper that drops the `drop` smallest scores, the later ones of equals.
 ///
-/// score_at(i): finite, not negative, so that scores order as their bits do. Cost: a radix
-/// selection, eight passes and no copy of the scores; exact and the same for any num_threads.
-template <typename ScoreAt>
-Keeper find_keeper(std::int64_t count, std::int64_t drop, int num_threads,
-                   const ScoreAt& score_at) {
-  if (drop == count) return {~std::uint64_t{0}, 0};
+/// Scores are finite and not negative, so that they order as their bits do. Cost: a radix selection
+/// of up to eight passes, no copy of the scores; exact and the same for any num_threads.
+template <typename Visit>
+Keeper find_keeper(const Candidates<Visit>& candidates, std::int64_t drop, int num_threads) {
+  if (drop == candidates.count) return {~std::uint64_t{0}, 0};
   std::uint64_t prefix = 0;
   std::int64_t to_drop = drop;  // among the scores that begin with prefix
-  std::int64_t ties = count;
+  std::int64_t ties = candidates.count;
   for (int shift = 56; shift >= 0; shift -= 8) {
-    const auto digits = count_digits(count, num_threads, prefix, shift, score_at);
+    const auto digits = count_digits(candidates, num_threads, prefix, shift);
     std::size_t digit = 0;
     while (to_drop >= digits[digit]) to_drop -= digits[digit++];
     ties = digits[digit];
     prefix = (prefix << 8) | digit;
+    if (to_drop == 0) return {prefix << shift, ties};  // all that begin with prefix stay
   }
   return {prefix, ties - to_drop};
 }
@@ -111,19 +120,26 @@ struct MaskWriter {
   void operator()(const Unstructured& pattern) const {
     const std::int64_t columns = scores.columns();
     const std::int64_t count = scores.rows() * columns;
-    const auto score_at = [&](std::int64_t i) { return scores.at(i / columns, i % columns); };
-    Keeper keeper = find_keeper(count, share_of(pattern.sparsity, count), num_threads, score_at);
-    for (std::int64_t i = 0; i < count; ++i) keep[i] = keeper.keeps(score_at(i));
+    const Candidates matrix{scores.rows(), count, [&](std::int64_t row, const auto& use) {
+                              for (std::int64_t i = 0; i < columns; ++i) use(scores.at(row, i));
+                            }};
+    Keeper keeper = find_keeper(matrix, share_of(pattern.sparsity, count), num_threads);
+    bool* next = keep;
+    for (std::int64_t row = 0; row < scores.rows(); ++row) {
+      matrix.visit(row, [&](double score) { *next++ = keeper.keeps(score); });
+    }
   }
 
   void operator()(const PerRow& pattern) const {
     const std::int64_t columns = scores.columns();
     const std::int64_t drop = share_of(pattern.sparsity, columns);
     for_rows(scores.rows(), [&](std::int64_t row) {
-      const auto score_at = [&](std::int64_t column) { return scores.at(row, column); };
-      Keeper keeper = find_keeper(columns, drop, 1, score_at);
-      for (std::int64_t i = 0; i < columns; ++i)
-        keep[row * columns + i] = keeper.keeps(score_at(i));
+      const Candidates one_row{1, columns, [&](std::int64_t, const auto& use) {
+                                 for (std::int64_t i = 0; i < columns; ++i) use(scores.at(row, i));
+                               }};
+      Keeper keeper = find_keeper(one_row, drop, 1);
+      bool* next = keep + row * columns;
+      one_row.visit(0, [&](double score) { *next++ = keeper.keeps(score); });
     });
   }
 
@@ -188,12 +204,12 @@ struct MaskWriter {
         tile_scores[static_cast<std::size_t>(column / tile_columns)] += score * score;
       }
     }
-    const auto score_at = [&](std::int64_t tile) {
-      return tile_scores[static_cast<std::size_t>(tile)];
-    };
-    Keeper keeper = find_keeper(tiles, drop, 1, score_at);
+    const Candidates strip{1, tiles, [&](std::int64_t, const auto& use) {
+                             for (const double score : tile_scores) use(score);
+                           }};
+    Keeper keeper = find_keeper(strip, drop, 1);
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const bool kept = keeper.keeps(score_at(tile));
+      const bool kept = keeper.keeps(tile_scores[static_cast<std::size_t>(tile)]);
       const std::int64_t first = tile * tile_columns;
       const std::int64_t last = std::min(first + tile_columns, columns);
       for (std::int64_t row = begin; row < end; ++row) {

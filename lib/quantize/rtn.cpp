@@ -144,11 +144,7 @@ double squared_error(std::span<const float> weights, float step, Span codes) {
 class BestGrid {
  public:
   BestGrid(std::span<const float> weights, const QuantScheme& scheme, Grid first)
-      : weights_(weights),
-        scheme_(scheme),
-        unit_(first.step),
-        grid_(first),
-        error_(error_of(first)) {}
+      : weights_(weights), scheme_(scheme), grid_(first), error_(error_of(first)) {}
 
   void offer(Grid grid) {
     const double error = error_of(grid);
@@ -161,13 +157,12 @@ class BestGrid {
 
  private:
   double error_of(Grid grid) const {
-    const double ratio = static_cast<double>(grid.step) / unit_;
-    return squared_error(weights_, grid.step, code_span(scheme_, grid.zero_point)) * ratio * ratio;
+    const double step = grid.step;  // of any float, its square is within double's range
+    return squared_error(weights_, grid.step, code_span(scheme_, grid.zero_point)) * step * step;
   }
 
   std::span<const float> weights_;
   const QuantScheme& scheme_;
-  double unit_;  // so that no error leaves double's range
   Grid grid_;
   double error_;
 };
