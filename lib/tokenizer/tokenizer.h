@@ -19,6 +19,10 @@ enum class SpecialTokens { Add, Leave };
 /// Two kinds are read: SentencePiece-like BPE with byte fallback (Llama 2) and byte-level BPE with
 /// a split pattern (Llama 3); added tokens and post-processors of both. Everything else is refused
 /// by name, never approximated.
+///
+/// "truncation" and "padding" are not applied, as in transformers' calls. Which characters are
+/// letters and digits is what the installed PCRE2's Unicode version says: the one known difference,
+/// for characters newer than that.
 class Tokenizer {
  public:
   /// Reads `folder`/tokenizer.json. Throws Error{Missing}; Error{Malformed} or Error{Unsupported}
