@@ -108,12 +108,12 @@ TEST_CASE("GPTQ loses no more than the reference", "[golden]") {
   check("gptq_asymmetric_masked", Symmetry::Asymmetric, GptqClip::None, golden.get("keep"));
 }
 
-TEST_CASE("GPTQ with a search and refinement loses a twentieth less than the reference",
+TEST_CASE("GPTQ with a search and refinement loses an eighth less than the reference",
           "[golden]") {
   const Golden golden;
   const auto check = [&](const char* name, Symmetry symmetry) {
     INFO(name);
-    CHECK(gptq_error(golden, symmetry, GptqClip::Importance, {}, 2) <= 0.95 * golden.error(name));
+    CHECK(gptq_error(golden, symmetry, GptqClip::Importance, {}, 2) <= 0.875 * golden.error(name));
   };
   check("gptq_asymmetric_search", Symmetry::Asymmetric);
   check("gptq_symmetric_search", Symmetry::Symmetric);
