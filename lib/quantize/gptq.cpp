@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/checked_math.h"
 #include "base/error.h"
 #include "base/parallel.h"
 #include "linear_algebra/product.h"

@@ -50,7 +50,7 @@ class Tile {
         product_(codes_.size()),
         scales_(static_cast<std::size_t>(rows * groups_)) {
     for (std::int64_t r = 0; r < rows_; ++r) load_row(r);
-    // difference() is 0 - (q - w): subtracting its product leaves (q - w) H.
+    // Subtracting (w - q) H from 0 leaves (q - w) H.
     const std::vector<float> negated = negated_difference();
     subtract_product({negated.data(), rows_, columns_, columns_}, problem_.hessian,
                      view(gradient_));

@@ -108,8 +108,7 @@ TEST_CASE("GPTQ loses no more than the reference", "[golden]") {
   check("gptq_asymmetric_masked", Symmetry::Asymmetric, GptqClip::None, golden.get("keep"));
 }
 
-TEST_CASE("GPTQ with a search and refinement loses an eighth less than the reference",
-          "[golden]") {
+TEST_CASE("GPTQ with a search and refinement loses an eighth less than the reference", "[golden]") {
   const Golden golden;
   const auto check = [&](const char* name, Symmetry symmetry) {
     INFO(name);
