@@ -24,9 +24,9 @@ class StepReader {
   StepReader(Problems& problems, bool has_calibration)
       : problems_(problems), has_calibration_(has_calibration) {}
 
-  std::vector<Step> read(const Node& steps) {
+  std::vector<Step> read(const YamlNode& steps) {
     std::vector<Step> out;
-    for (const Node& item : steps.items) {
+    for (const YamlNode& item : steps.items) {
       const ObjectReader step(&item);
       Step read{.id = step.text("id", ""), .action = {}};
       if (step.has("id")) check_id(read.id, step.at("id"));
@@ -101,7 +101,7 @@ class StepReader {
 
   template <typename Method>
   void check_calibration(const Method& method, const ObjectReader& body, std::string_view key) {
-    const Node* const value = body.find(key);
+    const YamlNode* const value = body.find(key);
     if (value == nullptr || has_calibration_ || !needs_calibration(method)) return;
     contradiction(value->at, concat(key, " ", backquoted(value->text), " needs calibration text"),
                   "add `calibration: {text: ...}` to the recipe");
@@ -162,7 +162,7 @@ class StepReader {
     return {};
   }
 
-  QuantizeStep::Rule read_rule(const Node& item, const QuantScheme& weights) {
+  QuantizeStep::Rule read_rule(const YamlNode& item, const QuantScheme& weights) {
     const ObjectReader body(&item);
     QuantizeStep::Rule rule;
     rule.targets = {.match = body.texts("match"), .except = body.texts("except")};
@@ -183,9 +183,9 @@ class StepReader {
     step.weights = read_scheme(body.object("weights"), step.weights);
     step.embedding = read_table(body.object("embedding"), *step.embedding);
     step.head = read_table(body.object("head"), *step.head);
-    const Node* const rules = body.find("rules");
+    const YamlNode* const rules = body.find("rules");
     if (rules == nullptr) return step;
-    for (const Node& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
+    for (const YamlNode& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
     return step;
   }
 
@@ -252,7 +252,7 @@ std::string similar_file(const std::filesystem::path& path) {
 
 Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) {
   Problems problems(path.string(), text);
-  const Node root = read_nodes(text, problems);
+  const YamlNode root = read_nodes(text, problems);
   check_shape(root, kRecipeShape, kRecipeShape, problems);
   const ObjectReader reader(&root);
   Recipe recipe{.name = reader.text("name", ""),
@@ -263,9 +263,9 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
   recipe.seed = static_cast<std::uint64_t>(reader.integer("seed", 0));
   if (reader.has("calibration"))
     recipe.calibration = read_calibration(reader.object("calibration"), path);
-  if (const Node* const steps = reader.find("steps")) {
+  if (const YamlNode* const steps = reader.find("steps")) {
     if (steps->items.empty() &&
-        (steps->kind == Node::Kind::List || steps->kind == Node::Kind::Null)) {
+        (steps->kind == YamlNode::Kind::List || steps->kind == YamlNode::Kind::Null)) {
       problems.add(
           {"R14", "the recipe has no steps and would do nothing", reader.at("steps"), {}, {}});
     }
