@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/float16.h"
 #include "llama/model_folder.h"
+#include "refusal.h"
 #include "support/catch.h"
 #include "support/temp_dir.h"
 #include "tiny_model.h"
