@@ -65,7 +65,7 @@ TEST_CASE("the observer sees the input of each group once, in order", "[decoder]
       CHECK(largest_difference(input, rms_norm(hidden, block.input_norm, 1e-5)) == 0);
     }
   });
-  CHECK(seen == std::vector(kInputGroups.begin(), kInputGroups.end()));
+  CHECK((seen == std::vector(kInputGroups.begin(), kInputGroups.end())));
   CHECK(widths == std::vector<std::int64_t>{kHidden, 32, kHidden, 20});
 }
 
