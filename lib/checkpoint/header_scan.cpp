@@ -18,15 +18,14 @@ constexpr std::size_t kLongestRawString =
   throw Error(ErrorKind::Malformed, code, concat(source, ": ", message));
 }
 
-/// Bytes of the valid UTF-8 sequence at `text` (at least one byte long), or 0. Source: RFC 3629,
-/// section 4.
+/// Bytes of the valid UTF-8 sequence at the start of `text`, which is not ASCII; 0 when there is
+/// none. Source: RFC 3629, section 4.
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
   };
   const auto tail = [&](std::size_t i) { return (byte(i) & 0xC0) == 0x80; };
   const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
   if (lead >= 0xC2 && lead <= 0xDF) return tail(1) ? 2 : 0;
   if (lead >= 0xE0 && lead <= 0xEF) {
     const bool overlong = lead == 0xE0 && byte(1) < 0xA0;
@@ -108,6 +107,10 @@ class Scanner {
 
 HeaderScan scan_safetensors_header(std::string_view header, const std::string& source) {
   for (std::size_t i = 0; i < header.size();) {
+    if (static_cast<unsigned char>(header[i]) < 0x80) {
+      ++i;
+      continue;
+    }
     const std::size_t length = utf8_length(header.substr(i));
     if (length == 0) fail("S6", source, concat("the header is not UTF-8 at its byte ", i));
     i += length;

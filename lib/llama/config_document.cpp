@@ -64,6 +64,14 @@ Json llama_config_document(const LlamaConfig& config) {
   // both: transformers 5 reads "dtype", earlier ones "torch_dtype"
   document["dtype"] = torch_name(config.dtype);
   document["torch_dtype"] = torch_name(config.dtype);
+  // LlamaConfig insists on a hidden size that the heads divide, which a model with heads cut off
+  // need not have. Without biases and a sliding window, Mistral is the same computation, and its
+  // config takes any head_dim.
+  if (config.hidden_size % shape.num_attention_heads != 0 && !config.attention_bias &&
+      !config.mlp_bias) {
+    document["architectures"] = {"MistralForCausalLM"};
+    document["model_type"] = "mistral";
+  }
   if (document.value("model_type", "") == "mistral") {
     document["sliding_window"] = nullptr;  // absent would mean 4096 to transformers
   }

@@ -89,9 +89,29 @@ class Matcher {
       }
       head->second = embedding->second;
     } else if (embedding != matrices_.end()) {
+      check_tied_grid(embedding->second);
       matrices_.emplace(kHeadModule, embedding->second);
     } else if (head != matrices_.end()) {
       matrices_.emplace(kEmbeddingModule, head->second);
+    }
+  }
+
+  /// A quantized tied table is stored once, but compressed-tensors needs its scales under both
+  /// names.
+  void check_tied_grid(const StoredMatrix& embedding) {
+    const auto* const table = std::get_if<StoredQuantizedMatrix>(&embedding);
+    if (table == nullptr) return;
+    for (const auto& [suffix, expected] : {std::pair(".weight_scale", table->scales),
+                                           std::pair(".weight_zero_point", table->zero_points)}) {
+      const std::string name = concat(kHeadModule, suffix);
+      const TensorEntry* const found = store_.find(name);
+      if (found == nullptr) continue;
+      expected_.insert(name);
+      if (!same_bytes(found, expected)) {
+        fail("C11", concat(name,
+                           " differs from the embedding's although config.json says that the "
+                           "two are tied"));
+      }
     }
   }
 
