@@ -1,0 +1,68 @@
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "ort/session.h"
+
+namespace edgecompress {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+/// The libonnxruntime.so* of a folder whose name sorts last, so a plain name loses to a versioned
+/// one it may link to.
+fs::path library_in(const fs::path& folder) {
+  fs::path best;
+  std::error_code ignored;
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with("libonnxruntime.so") && is_file(entry->path())) {
+      best = std::max(best, entry->path());
+    }
+  }
+  return best;
+}
+
+[[noreturn]] void not_found(const std::string& tried) {
+  throw Error(
+      ErrorKind::Missing, "O01",
+      "ONNX Runtime's library (libonnxruntime.so, 1.17 or newer) was not found; tried:" + tried +
+          "\nname it with --onnxruntime or in EDGECOMPRESS_ONNXRUNTIME; "
+          "the wheel of `pip install onnxruntime` holds one in onnxruntime/capi");
+}
+
+}  // namespace
+
+fs::path find_onnxruntime(const fs::path& named) {
+  if (!named.empty()) {
+    if (!is_file(named)) not_found(concat("\n  ", named, " as named"));
+    return named;
+  }
+  if (const char* wish = std::getenv("EDGECOMPRESS_ONNXRUNTIME"); wish != nullptr && *wish != 0) {
+    if (!is_file(wish)) not_found(concat("\n  ", fs::path(wish), " of EDGECOMPRESS_ONNXRUNTIME"));
+    return wish;
+  }
+  std::string tried = "\n  EDGECOMPRESS_ONNXRUNTIME, which is not set";
+  std::error_code no_proc;
+  const fs::path program = fs::read_symlink("/proc/self/exe", no_proc);
+  if (!no_proc) {
+    const fs::path beside = program.parent_path();
+    for (const fs::path& folder : {beside, beside.parent_path() / "lib"}) {
+      const fs::path found = library_in(folder);
+      if (!found.empty()) return found;
+      tried += concat("\n  libonnxruntime.so* in ", folder);
+    }
+  }
+  const fs::path configured = EDGECOMPRESS_ONNXRUNTIME_DEFAULT;
+  if (is_file(configured)) return configured;
+  if (!configured.empty()) tried += concat("\n  ", configured, " as configured");
+  not_found(tried);
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,276 @@
+#include "pipeline/compression_walk.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "llama/linear_layers.h"
+#include "methods/method_names.h"
+#include "pipeline/block_steps.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+/// The model as it is after some of the steps, on its way through the blocks.
+struct Stage {
+  std::unique_ptr<HiddenStates> states;  // nullptr without evaluation tokens
+  std::int64_t zeros = 0;
+  std::int64_t weights = 0;
+  LanguageModelHead head;
+};
+
+/// What happened to one block, or to the embedding or the head, on its way through the steps.
+struct Transformed {
+  BlockWeights block;
+  std::map<LinearKind, QuantizedMatrix> codes;
+  std::map<LinearKind, at::Tensor> masks;
+};
+
+WeightValue float_value(const at::Tensor& weight) {
+  const float* const data = weight.data_ptr<float>();
+  return std::vector<float>(data, data + weight.numel());
+}
+
+std::vector<float> vector_value(const at::Tensor& values) {
+  const at::Tensor contiguous = values.contiguous();
+  const float* const data = contiguous.data_ptr<float>();
+  return {data, data + contiguous.numel()};
+}
+
+void refuse_lost_masks(const Transformed& done) {
+  for (const auto& [kind, mask] : done.masks) {
+    const at::Tensor dropped = done.block.weight(kind).masked_select(mask.logical_not());
+    ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+  }
+}
+
+class Walk {
+ public:
+  Walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
+       const EvaluationOptions& compute, CheckpointWriter& writer)
+      : model_(model),
+        plan_(plan),
+        texts_(texts),
+        compute_(compute),
+        writer_(writer),
+        rotary_(make_rotary_table(model.config(), longest_window(), compute.target.device)) {
+    stages_.resize(plan.steps.size() + 1);
+  }
+
+  WalkResult run(const Progress& progress) {
+    const std::int64_t blocks = model_.config().num_blocks();
+    start_with_embedding();
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      with_context(concat("compressing decoder block ", block), [&] { walk_block(block); });
+      if (progress) progress({"compress", block + 1, blocks});
+    }
+    finish_with_head();
+    model_.store().ensure_unchanged();
+    return results();
+  }
+
+ private:
+  std::int64_t longest_window() const {
+    const auto length = [](const std::optional<TokenWindows>& windows) {
+      return windows ? windows->length : std::int64_t{1};
+    };
+    return std::max(length(texts_.calibration), length(texts_.evaluation));
+  }
+
+  const QuantizeStep* quantize_step() const {
+    for (const Step& step : plan_.steps) {
+      if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) return quantize;
+    }
+    return nullptr;
+  }
+
+  bool is_quantized_stage(std::size_t stage) const {
+    return stage > 0 && std::holds_alternative<QuantizeStep>(plan_.steps[stage - 1].action);
+  }
+
+  /// Quantizes the embedding or the head when the plan says so.
+  std::optional<QuantizedMatrix> quantize_table(const at::Tensor& weight,
+                                                std::string_view module) const {
+    const QuantizeStep* const step = quantize_step();
+    if (step == nullptr) return std::nullopt;
+    const StoredForm& form = plan_.forms.find(module)->second;
+    if (std::holds_alternative<FloatForm>(form)) return std::nullopt;
+    return with_context(concat("quantizing ", module), [&] {
+      return quantize_tensor(weight, std::get<QuantizedForm>(form).scheme, step->method,
+                             compute_.num_threads);
+    });
+  }
+
+  void start_with_embedding() {
+    const at::Tensor dense = load_matrix(model_.matrix(kEmbeddingModule), compute_.num_threads);
+    model_.drop(kEmbeddingModule);
+    std::optional<QuantizedMatrix> codes = quantize_table(dense, kEmbeddingModule);
+    const at::Tensor compressed = codes ? dequantized(*codes, compute_.num_threads) : dense;
+    add_report(std::string(kEmbeddingModule), dense, compressed);
+    for (std::size_t i = 0; i < stages_.size() && texts_.evaluation; ++i) {
+      stages_[i].states = std::make_unique<HiddenStates>(
+          *texts_.evaluation, is_quantized_stage(i) ? compressed : dense, compute_.storage);
+    }
+    if (plan_.needs_calibration) {
+      calibration_ =
+          std::make_unique<HiddenStates>(*texts_.calibration, compressed, compute_.storage);
+    }
+    writer_.write_embedding(codes ? WeightValue(std::move(*codes)) : float_value(dense));
+    if (model_.config().tie_word_embeddings) tied_ = {dense, compressed};
+  }
+
+  std::optional<InputNorms> norms_when_needed(bool needed, const BlockWeights& block) {
+    if (!needed) return std::nullopt;
+    return measure_input_norms(*calibration_, to_target(block, compute_.target), rotary_,
+                               compute_.target);
+  }
+
+  void apply(const Step& step, std::int64_t index, Transformed& state) {
+    if (const auto* prune = std::get_if<PruneStep>(&step.action)) {
+      const auto norms = norms_when_needed(needs_calibration(prune->cut.score), state.block);
+      state.block = cut_block(state.block, choose_parts(state.block, norms, prune->cut.score,
+                                                        plan_.widths.at(step.id)));
+    } else if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
+      const auto norms = norms_when_needed(needs_calibration(mask->method), state.block);
+      MaskedBlock masked = mask_block(state.block, index, norms, *mask);
+      state.block = std::move(masked.block);
+      for (auto& [kind, keep] : masked.masks) state.masks.insert_or_assign(kind, keep);
+    } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
+      QuantizedBlock quantized = quantize_block(state.block, index, *quantize, compute_.num_threads);
+      state.block = std::move(quantized.block);
+      state.codes = std::move(quantized.codes);
+    }
+    refuse_lost_masks(state);
+  }
+
+  void carry(Stage& stage, const BlockWeights& block) {
+    for (const at::Tensor& weight : block.weights) {
+      stage.zeros += weight.eq(0).sum().item<std::int64_t>();
+      stage.weights += weight.numel();
+    }
+    if (stage.states == nullptr) return;
+    advance(*stage.states, to_target(block, compute_.target), rotary_, compute_.target);
+  }
+
+  void walk_block(std::int64_t index) {
+    const BlockWeights dense = load_block(model_, index, compute_.num_threads);
+    Transformed state{.block = dense, .codes = {}, .masks = {}};
+    carry(stages_[0], dense);
+    BlockWeights cut = dense;
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      apply(plan_.steps[i], index, state);
+      if (std::holds_alternative<PruneStep>(plan_.steps[i].action)) cut = state.block;
+      carry(stages_[i + 1], state.block);
+    }
+    for (const LinearKind kind : kLinearKinds) {
+      add_report(module_name({index, kind}), cut.weight(kind), state.block.weight(kind));
+    }
+    if (calibration_ != nullptr) {
+      advance(*calibration_, to_target(state.block, compute_.target), rotary_, compute_.target);
+    }
+    store(index, std::move(state));
+  }
+
+  void store(std::int64_t index, Transformed state) {
+    std::map<LinearKind, WeightValue> weights;
+    std::map<std::string, std::vector<float>> vectors{
+        {input_norm_module(index) + ".weight", vector_value(state.block.input_norm)},
+        {post_attention_norm_module(index) + ".weight",
+         vector_value(state.block.post_attention_norm)}};
+    for (const LinearKind kind : kLinearKinds) {
+      const auto codes = state.codes.find(kind);
+      weights.emplace(kind, codes == state.codes.end() ? float_value(state.block.weight(kind))
+                                                       : WeightValue(std::move(codes->second)));
+      if (state.block.bias(kind).defined()) {
+        vectors.emplace(module_name({index, kind}) + ".bias", vector_value(state.block.bias(kind)));
+      }
+    }
+    writer_.write_block(index, weights, vectors);
+  }
+
+  void finish_with_head() {
+    const std::vector<float> norm = model_.vector(concat(kFinalNormModule, ".weight"));
+    const auto head_of = [&](const at::Tensor& weight) {
+      return LanguageModelHead{.final_norm = at::tensor(norm, at::kFloat),
+                               .weight = weight,
+                               .rms_norm_eps = model_.config().rms_norm_eps};
+    };
+    if (model_.config().tie_word_embeddings) {
+      writer_.write_head(norm, nullptr);
+    } else {
+      tied_.dense = load_matrix(model_.matrix(kHeadModule), compute_.num_threads);
+      model_.drop(kHeadModule);
+      std::optional<QuantizedMatrix> codes = quantize_table(tied_.dense, kHeadModule);
+      tied_.compressed = codes ? dequantized(*codes, compute_.num_threads) : tied_.dense;
+      add_report(std::string(kHeadModule), tied_.dense, tied_.compressed);
+      const WeightValue stored =
+          codes ? WeightValue(std::move(*codes)) : float_value(tied_.dense);
+      writer_.write_head(norm, &stored);
+    }
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      stages_[i].head = head_of(is_quantized_stage(i) ? tied_.compressed : tied_.dense);
+    }
+  }
+
+  /// cut: the tensor after cutting, before masks and rounding; stored: as it is written.
+  void add_report(const std::string& module, const at::Tensor& cut, const at::Tensor& stored) {
+    TensorReport report = planned_tensor_report(model_, plan_, module);
+    report.sparsity = static_cast<double>(stored.eq(0).sum().item<std::int64_t>()) /
+                      static_cast<double>(stored.numel());
+    report.relative_weight_error = relative_error(cut, stored);
+    tensors_.push_back(std::move(report));
+  }
+
+  WalkResult results() {
+    WalkResult result;
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      Stage& stage = stages_[i];
+      StageReport report = planned_stage_report(model_, plan_, i);
+      report.sparsity = static_cast<double>(stage.zeros) / static_cast<double>(stage.weights);
+      if (stage.states != nullptr) add_scores(report, stage);
+      result.stages.push_back(report);
+    }
+    result.tensors = std::move(tensors_);
+    result.head = stages_.back().head;
+    result.final_states = std::move(stages_.back().states);
+    return result;
+  }
+
+  void add_scores(StageReport& report, Stage& stage) {
+    Stage& dense = stages_.front();
+    const WindowLogits reference = window_logits(*dense.states, dense.head);
+    const LanguageModelScores scores =
+        score_windows(*texts_.evaluation, window_logits(*stage.states, stage.head), reference);
+    report.perplexity = scores.perplexity;
+    report.kl_divergence_nats = scores.kl_divergence_nats;
+    report.top1_agreement = scores.top1_agreement;
+  }
+
+  struct Tables {
+    at::Tensor dense;
+    at::Tensor compressed;
+  };
+
+  const ModelFolder& model_;
+  const WalkPlan& plan_;
+  const WalkTexts& texts_;
+  const EvaluationOptions& compute_;
+  CheckpointWriter& writer_;
+  RotaryTable rotary_;
+  std::vector<Stage> stages_;
+  std::unique_ptr<HiddenStates> calibration_;
+  Tables tied_;
+  std::vector<TensorReport> tensors_;
+};
+
+}  // namespace
+
+WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
+                const EvaluationOptions& compute, CheckpointWriter& writer,
+                const Progress& progress) {
+  ensure(!plan.needs_calibration || texts.calibration.has_value(), "calibration tokens");
+  return Walk(model, plan, texts, compute, writer).run(progress);
+}
+
+}  // namespace edgecompress
