@@ -6,7 +6,6 @@
 #include "prune/keep_mask.h"
 #include "quantize/quantize.h"
 #include "tensor/aten.h"
-#include "tensor/ordered_sum.h"
 
 namespace edgecompress {
 namespace {
@@ -48,10 +47,10 @@ KeptParts choose_parts(const BlockWeights& block, const std::optional<InputNorms
                        const StructuredScore& score, const CutWidths& widths) {
   const BlockMatrices matrices = matrices_of(block);
   const BlockInputNorms inputs = norms_of(norms);
-  return {.kv_groups = keep_largest(kv_group_scores(matrices, inputs, block.head_dim, score),
-                                    widths.num_key_value_heads),
-          .channels = keep_largest(channel_scores(matrices, inputs, score),
-                                   widths.intermediate_size)};
+  return {
+      .kv_groups = keep_largest(kv_group_scores(matrices, inputs, block.head_dim, score),
+                                widths.num_key_value_heads),
+      .channels = keep_largest(channel_scores(matrices, inputs, score), widths.intermediate_size)};
 }
 
 BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept) {
@@ -127,12 +126,6 @@ QuantizedBlock quantize_block(const BlockWeights& block, std::int64_t block_inde
     quantized.codes.emplace(kind, std::move(codes));
   }
   return quantized;
-}
-
-double relative_error(const at::Tensor& a, const at::Tensor& b) {
-  const double energy = ordered_sum(a.to(at::kDouble).square());
-  const double moved = ordered_sum((a - b).to(at::kDouble).square());
-  return energy > 0 ? moved / energy : (moved > 0 ? 1.0 : 0.0);
 }
 
 }  // namespace edgecompress

@@ -19,11 +19,13 @@ struct KeptParts {
   std::vector<std::int64_t> channels;
 };
 
-/// Scores a block and keeps the best parts. norms: of this block's inputs; empty for scores that do not look at them.
+/// Scores a block and keeps the best parts. norms: of this block's inputs; empty for scores that do
+/// not look at them.
 KeptParts choose_parts(const BlockWeights& block, const std::optional<InputNorms>& norms,
                        const StructuredScore& score, const CutWidths& widths);
 
-/// The block without the other parts: rows of q, k, v, gate, up and their biases, columns of o and down.
+/// The block without the other parts: rows of q, k, v, gate, up and their biases, columns of o and
+/// down.
 BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept);
 
 /// Lays masks over the targeted linear layers. Returns the block and each masked layer's mask.
@@ -48,8 +50,5 @@ struct QuantizedBlock {
 };
 QuantizedBlock quantize_block(const BlockWeights& block, std::int64_t block_index,
                               const QuantizeStep& step, int num_threads);
-
-/// ||a - b||^2 / ||a||^2; 0 when both are zero.
-double relative_error(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace edgecompress

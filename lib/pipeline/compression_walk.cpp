@@ -7,6 +7,8 @@
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
 #include "pipeline/block_steps.h"
+#include "pipeline/stored_table.h"
+#include "pipeline/weight_change.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -20,7 +22,7 @@ struct Stage {
   LanguageModelHead head;
 };
 
-/// What happened to one block, or to the embedding or the head, on its way through the steps.
+/// What happened to one block on its way through the steps.
 struct Transformed {
   BlockWeights block;
   std::map<LinearKind, QuantizedMatrix> codes;
@@ -89,35 +91,50 @@ class Walk {
     return stage > 0 && std::holds_alternative<QuantizeStep>(plan_.steps[stage - 1].action);
   }
 
-  /// Quantizes the embedding or the head when the plan says so.
-  std::optional<QuantizedMatrix> quantize_table(const at::Tensor& weight,
-                                                std::string_view module) const {
-    const QuantizeStep* const step = quantize_step();
-    if (step == nullptr) return std::nullopt;
+  /// The embedding or the head as the plan wants it stored; adds its report.
+  WeightValue transform_table(std::string_view module) {
+    const StoredMatrix table = model_.matrix(module);
     const StoredForm& form = plan_.forms.find(module)->second;
-    if (std::holds_alternative<FloatForm>(form)) return std::nullopt;
-    return with_context(concat("quantizing ", module), [&] {
-      return quantize_tensor(weight, std::get<QuantizedForm>(form).scheme, step->method,
-                             compute_.num_threads);
+    const QuantizeStep* const step = quantize_step();
+    const auto* const grid = std::get_if<QuantizedForm>(&form);
+    StoredTable stored = with_context(concat("compressing ", module), [&] {
+      return step == nullptr || grid == nullptr
+                 ? keep_table(table, compute_.num_threads)
+                 : quantize_table(table, grid->scheme, step->method, compute_.num_threads);
     });
+    add_report(std::string(module), stored.change);
+    return std::move(stored.value);
   }
 
   void start_with_embedding() {
-    const at::Tensor dense = load_matrix(model_.matrix(kEmbeddingModule), compute_.num_threads);
+    WeightValue table = transform_table(kEmbeddingModule);
+    const StoredMatrix dense = model_.matrix(kEmbeddingModule);
+    const auto* const codes = std::get_if<QuantizedMatrix>(&table);
+    if (codes != nullptr && (texts_.evaluation || plan_.needs_calibration)) {
+      start_states(dense, dequantized(*codes, compute_.num_threads));
+    } else {
+      start_states(dense, dense);
+    }
     model_.drop(kEmbeddingModule);
-    std::optional<QuantizedMatrix> codes = quantize_table(dense, kEmbeddingModule);
-    const at::Tensor compressed = codes ? dequantized(*codes, compute_.num_threads) : dense;
-    add_report(std::string(kEmbeddingModule), dense, compressed);
+    writer_.write_embedding(table);
+    if (model_.config().tie_word_embeddings && codes != nullptr && texts_.evaluation) {
+      head_codes_ = std::move(std::get<QuantizedMatrix>(table));
+    }
+  }
+
+  /// compressed: a matrix in either form.
+  template <typename Embedding>
+  void start_states(const StoredMatrix& dense, const Embedding& compressed) {
+    const HiddenStateStorage& storage = compute_.storage;
     for (std::size_t i = 0; i < stages_.size() && texts_.evaluation; ++i) {
-      stages_[i].states = std::make_unique<HiddenStates>(
-          *texts_.evaluation, is_quantized_stage(i) ? compressed : dense, compute_.storage);
+      stages_[i].states =
+          is_quantized_stage(i)
+              ? std::make_unique<HiddenStates>(*texts_.evaluation, compressed, storage)
+              : std::make_unique<HiddenStates>(*texts_.evaluation, dense, storage);
     }
     if (plan_.needs_calibration) {
-      calibration_ =
-          std::make_unique<HiddenStates>(*texts_.calibration, compressed, compute_.storage);
+      calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
     }
-    writer_.write_embedding(codes ? WeightValue(std::move(*codes)) : float_value(dense));
-    if (model_.config().tie_word_embeddings) tied_ = {dense, compressed};
   }
 
   std::optional<InputNorms> norms_when_needed(bool needed, const BlockWeights& block) {
@@ -137,7 +154,8 @@ class Walk {
       state.block = std::move(masked.block);
       for (auto& [kind, keep] : masked.masks) state.masks.insert_or_assign(kind, keep);
     } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
-      QuantizedBlock quantized = quantize_block(state.block, index, *quantize, compute_.num_threads);
+      QuantizedBlock quantized =
+          quantize_block(state.block, index, *quantize, compute_.num_threads);
       state.block = std::move(quantized.block);
       state.codes = std::move(quantized.codes);
     }
@@ -146,7 +164,7 @@ class Walk {
 
   void carry(Stage& stage, const BlockWeights& block) {
     for (const at::Tensor& weight : block.weights) {
-      stage.zeros += weight.eq(0).sum().item<std::int64_t>();
+      stage.zeros += count_zeros(weight, compute_.num_threads);
       stage.weights += weight.numel();
     }
     if (stage.states == nullptr) return;
@@ -164,7 +182,8 @@ class Walk {
       carry(stages_[i + 1], state.block);
     }
     for (const LinearKind kind : kLinearKinds) {
-      add_report(module_name({index, kind}), cut.weight(kind), state.block.weight(kind));
+      add_report(module_name({index, kind}),
+                 change_between(cut.weight(kind), state.block.weight(kind), compute_.num_threads));
     }
     if (calibration_ != nullptr) {
       advance(*calibration_, to_target(state.block, compute_.target), rotary_, compute_.target);
@@ -191,34 +210,33 @@ class Walk {
 
   void finish_with_head() {
     const std::vector<float> norm = model_.vector(concat(kFinalNormModule, ".weight"));
-    const auto head_of = [&](const at::Tensor& weight) {
-      return LanguageModelHead{.final_norm = at::tensor(norm, at::kFloat),
-                               .weight = weight,
-                               .rms_norm_eps = model_.config().rms_norm_eps};
-    };
     if (model_.config().tie_word_embeddings) {
       writer_.write_head(norm, nullptr);
     } else {
-      tied_.dense = load_matrix(model_.matrix(kHeadModule), compute_.num_threads);
-      model_.drop(kHeadModule);
-      std::optional<QuantizedMatrix> codes = quantize_table(tied_.dense, kHeadModule);
-      tied_.compressed = codes ? dequantized(*codes, compute_.num_threads) : tied_.dense;
-      add_report(std::string(kHeadModule), tied_.dense, tied_.compressed);
-      const WeightValue stored =
-          codes ? WeightValue(std::move(*codes)) : float_value(tied_.dense);
-      writer_.write_head(norm, &stored);
+      WeightValue head = transform_table(kHeadModule);
+      writer_.write_head(norm, &head);
+      if (auto* const codes = std::get_if<QuantizedMatrix>(&head)) head_codes_ = std::move(*codes);
     }
+    if (texts_.evaluation) set_heads(norm);
+    model_.drop(kHeadModule);
+  }
+
+  void set_heads(const std::vector<float>& norm) {
+    const at::Tensor dense = load_matrix(model_.matrix(kHeadModule), compute_.num_threads);
+    const at::Tensor compressed =
+        head_codes_ ? dequantized(*head_codes_, compute_.num_threads) : dense;
     for (std::size_t i = 0; i < stages_.size(); ++i) {
-      stages_[i].head = head_of(is_quantized_stage(i) ? tied_.compressed : tied_.dense);
+      stages_[i].head = {.final_norm = at::tensor(norm, at::kFloat),
+                         .weight = is_quantized_stage(i) ? compressed : dense,
+                         .rms_norm_eps = model_.config().rms_norm_eps};
     }
   }
 
-  /// cut: the tensor after cutting, before masks and rounding; stored: as it is written.
-  void add_report(const std::string& module, const at::Tensor& cut, const at::Tensor& stored) {
+  /// change: from the tensor after cutting, before masks and rounding, to what is written.
+  void add_report(const std::string& module, const WeightChange& change) {
     TensorReport report = planned_tensor_report(model_, plan_, module);
-    report.sparsity = static_cast<double>(stored.eq(0).sum().item<std::int64_t>()) /
-                      static_cast<double>(stored.numel());
-    report.relative_weight_error = relative_error(cut, stored);
+    report.sparsity = change.sparsity();
+    report.relative_weight_error = change.relative_error();
     tensors_.push_back(std::move(report));
   }
 
@@ -247,11 +265,6 @@ class Walk {
     report.top1_agreement = scores.top1_agreement;
   }
 
-  struct Tables {
-    at::Tensor dense;
-    at::Tensor compressed;
-  };
-
   const ModelFolder& model_;
   const WalkPlan& plan_;
   const WalkTexts& texts_;
@@ -260,7 +273,7 @@ class Walk {
   RotaryTable rotary_;
   std::vector<Stage> stages_;
   std::unique_ptr<HiddenStates> calibration_;
-  Tables tied_;
+  std::optional<QuantizedMatrix> head_codes_;  // for evaluation; absent when the head stays float
   std::vector<TensorReport> tensors_;
 };
 
