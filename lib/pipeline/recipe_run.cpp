@@ -120,7 +120,7 @@ class RecipeRun {
       : recipe_(recipe),
         options_(options),
         progress_(progress),
-        model_(ModelFolder::open(options.model)),
+        model_((check_texts(recipe), ModelFolder::open(options.model))),
         plan_(plan_walk(model_, recipe)),
         output_(options.output, {options.model}, options.existing),
         texts_(read_texts(recipe, plan_, model_)) {}

@@ -41,8 +41,8 @@ StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan,
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,
                                    const std::string& module);
 
-/// Bytes of a matrix in that form: values, or codes, scales and zero points.
-std::int64_t form_bytes(MatrixShape shape, const StoredForm& form);
+/// Bytes of a module's weight as CheckpointWriter stores it: values, or codes, scales and zero points.
+std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form);
 
 /// Name and shape of every matrix of a model: embedding, linear layers by block, head unless tied.
 std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config);

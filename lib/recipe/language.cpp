@@ -193,7 +193,7 @@ constexpr std::array kCalibrationFields{
 };
 constexpr Shape kCalibrationShape{"calibration", kCalibrationFields};
 
-constexpr std::array<std::string_view, 2> kProtocols{"gptq", "gptq-2048"};
+constexpr std::array<std::string_view, 1> kProtocols{"gptq-2048"};
 constexpr std::array kEvaluateFields{
     Field{.key = "text", .kind = FieldKind::Path, .presence = Presence::Required},
     Field{.key = "protocol", .kind = FieldKind::Choice, .choices = kProtocols},

@@ -217,20 +217,10 @@ Calibration read_calibration(const ObjectReader& body, const std::filesystem::pa
   return calibration;
 }
 
-Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path& path,
-                           Problems& problems) {
-  constexpr std::int64_t kPaperWindow = 2048;
+Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path& path) {
   Evaluation evaluation{.text = resolved(path, body.text("text", ""))};
   evaluation.protocol = body.text("protocol", evaluation.protocol);
-  const bool fixed = evaluation.protocol == "gptq-2048";
-  evaluation.window = body.integer("window", fixed ? kPaperWindow : evaluation.window);
-  if (fixed && evaluation.window != kPaperWindow) {
-    problems.add({"R17",
-                  concat("protocol gptq-2048 with a window of ", evaluation.window),
-                  body.at("window"),
-                  "use protocol `gptq` for other windows",
-                  {}});
-  }
+  evaluation.window = body.integer("window", evaluation.window);
   if (body.has("max_windows")) evaluation.max_windows = body.integer("max_windows", 1);
   return evaluation;
 }
@@ -272,7 +262,7 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
     recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
   }
   if (reader.has("evaluate"))
-    recipe.evaluation = read_evaluation(reader.object("evaluate"), path, problems);
+    recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
   problems.fail_if_any();
   return recipe;
 }
