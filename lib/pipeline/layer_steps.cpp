@@ -10,7 +10,6 @@
 #include "quantize/gptq.h"
 #include "quantize/rtn.h"
 #include "tensor/aten.h"
-#include "tensor/ordered_sum.h"
 
 namespace edgecompress {
 namespace {
@@ -143,14 +142,6 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
   return layer;
 }
 
-QuantizedMatrix quantize_table(const at::Tensor& weight, const QuantScheme& scheme,
-                               const QuantizeMethod& method, int num_threads) {
-  const auto* const rtn = std::get_if<RtnOptions>(&method);
-  const RtnOptions options = rtn != nullptr ? *rtn : RtnOptions{.clip = ClipSearch::WeightError};
-  return quantize_rtn(values_of(weight), weight.size(0), weight.size(1), scheme, options,
-                      num_threads);
-}
-
 at::Tensor dequantized(const QuantizedMatrix& matrix, int num_threads) {
   at::Tensor values = at::empty({matrix.rows(), matrix.columns()}, at::kFloat);
   float* const data = values.data_ptr<float>();
@@ -160,12 +151,6 @@ at::Tensor dequantized(const QuantizedMatrix& matrix, int num_threads) {
                             static_cast<std::size_t>((end - begin) * matrix.columns())});
   });
   return values;
-}
-
-double relative_error(const at::Tensor& a, const at::Tensor& b) {
-  const double energy = ordered_sum(a.to(at::kDouble).square());
-  const double moved = ordered_sum((a - b).to(at::kDouble).square());
-  return energy > 0 ? moved / energy : (moved > 0 ? 1.0 : 0.0);
 }
 
 }  // namespace edgecompress

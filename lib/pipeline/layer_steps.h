@@ -54,14 +54,7 @@ LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& ste
 LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads);
 
-/// Rounds a table (embedding, head) to the nearest: no method looks at its inputs.
-QuantizedMatrix quantize_table(const at::Tensor& weight, const QuantScheme& scheme,
-                               const QuantizeMethod& method, int num_threads);
-
 /// The matrix's real values, [out, in] float.
 at::Tensor dequantized(const QuantizedMatrix& matrix, int num_threads);
-
-/// ||a - b||^2 / ||a||^2; 0 when both are zero.
-double relative_error(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace edgecompress

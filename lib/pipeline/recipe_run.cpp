@@ -29,10 +29,10 @@ const ExportStep* export_step(const Recipe& recipe) {
 
 WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
   WalkTexts texts;
-  if (!plan.needs_calibration && !recipe.evaluation) return texts;
+  if (!plan.needs_calibration() && !recipe.evaluation) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
   const std::int64_t vocab_size = model.config().vocab_size;
-  if (plan.needs_calibration) {
+  if (plan.needs_calibration()) {
     if (!recipe.calibration) {
       throw Error(ErrorKind::Usage, "R19",
                   "a step looks at activations, so calibration text is needed: name one under "
