@@ -186,6 +186,9 @@ std::vector<float> joined(const std::map<std::string, std::vector<float>>& real,
   return all;
 }
 
+// Comparisons stand in double parentheses: a failing one would print every value of a matrix
+// otherwise.
+
 TEST_CASE("every weight of a checkpoint that edgecompress wrote is exported value for value",
           "[onnx_export][property]") {
   const int bits = GENERATE(4, 8);
@@ -208,23 +211,23 @@ TEST_CASE("every weight of a checkpoint that edgecompress wrote is exported valu
 
   const ArtifactTensors genai = exported(GenaiFormat{}, "genai");
   const std::string layer = "model.layers.2.";
-  CHECK(nbits_values(genai, layer + "attn.qkv_proj.MatMul.weight", 256, bits) ==
-        joined(real, "2", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}));
-  CHECK(nbits_values(genai, layer + "attn.o_proj.MatMul.weight", 256, bits) ==
-        joined(real, "2", {"self_attn.o_proj"}));
-  CHECK(nbits_values(genai, layer + "mlp.down_proj.MatMul.weight", 768, bits) ==
-        joined(real, "2", {"mlp.down_proj"}));
+  CHECK((nbits_values(genai, layer + "attn.qkv_proj.MatMul.weight", 256, bits) ==
+         joined(real, "2", {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"})));
+  CHECK((nbits_values(genai, layer + "attn.o_proj.MatMul.weight", 256, bits) ==
+         joined(real, "2", {"self_attn.o_proj"})));
+  CHECK((nbits_values(genai, layer + "mlp.down_proj.MatMul.weight", 768, bits) ==
+         joined(real, "2", {"mlp.down_proj"})));
   const std::vector<float>& table = real.at(std::string(kEmbeddingModule));
-  CHECK(nbits_values(genai, "lm_head.MatMul.weight", 256, bits) == table);
+  CHECK((nbits_values(genai, "lm_head.MatMul.weight", 256, bits) == table));
   CHECK(genai.bytes(concat("model.embed_tokens.weight_Q", bits)).data() ==
         genai.bytes(concat("lm_head.MatMul.weight_Q", bits)).data());
 
   const ArtifactTensors standard = exported(StandardFormat{}, "standard");
-  CHECK(dequantized_values(standard, layer + "attn.k_proj.MatMul.weight", bits) ==
-        joined(real, "2", {"self_attn.k_proj"}));
-  CHECK(dequantized_values(standard, layer + "mlp.down_proj.MatMul.weight", bits) ==
-        joined(real, "2", {"mlp.down_proj"}));
-  CHECK(dequantized_values(standard, "lm_head.MatMul.weight", bits) == table);
+  CHECK((dequantized_values(standard, layer + "attn.k_proj.MatMul.weight", bits) ==
+         joined(real, "2", {"self_attn.k_proj"})));
+  CHECK((dequantized_values(standard, layer + "mlp.down_proj.MatMul.weight", bits) ==
+         joined(real, "2", {"mlp.down_proj"})));
+  CHECK((dequantized_values(standard, "lm_head.MatMul.weight", bits) == table));
 }
 
 }  // namespace
