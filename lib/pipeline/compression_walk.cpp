@@ -217,8 +217,9 @@ class Walk {
       history.after[i + 1].weight(id.kind) = layer.weight;
     }
     if (inputs != nullptr && inputs->hessian().defined()) {
-      history.output_errors[id.kind] = output_energy(before - layer.weight, inputs->hessian()) /
-                                       output_energy(before, inputs->hessian());
+      const double energy = output_energy(before, inputs->hessian());
+      const double lost = output_energy(before - layer.weight, inputs->hessian());
+      history.output_errors[id.kind] = energy > 0 ? lost / energy : 0;
     }
     history.layers.insert_or_assign(id.kind, std::move(layer));
   }
