@@ -144,4 +144,12 @@ void subtract_product_parallel(MatrixView<const double> a, MatrixView<const doub
   });
 }
 
+void subtract_multiple(float factor, const float* row, float* out, std::int64_t count) {
+  for (std::int64_t j = 0; j < count; ++j) out[j] -= factor * row[j];
+}
+
+void subtract_multiple(double factor, const double* row, double* out, std::int64_t count) {
+  for (std::int64_t j = 0; j < count; ++j) out[j] -= factor * row[j];
+}
+
 }  // namespace edgecompress

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "linear_algebra/matrix_view.h"
 
 namespace edgecompress {
@@ -17,5 +19,9 @@ void subtract_product(MatrixView<const double> a, MatrixView<const double> b, Ma
 /// c -= a b with rows of c on up to num_threads threads; the same bytes as subtract_product.
 void subtract_product_parallel(MatrixView<const double> a, MatrixView<const double> b,
                                MatrixView<double> c, int num_threads);
+
+/// out -= factor row, `count` elements.
+void subtract_multiple(float factor, const float* row, float* out, std::int64_t count);
+void subtract_multiple(double factor, const double* row, double* out, std::int64_t count);
 
 }  // namespace edgecompress
