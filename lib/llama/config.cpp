@@ -32,6 +32,11 @@ class Fields {
     return found == object_.end() || found->is_null() ? nullptr : &*found;
   }
 
+  std::optional<std::int64_t> whole(const std::string& name) const {
+    const Json* const value = find(name);
+    return value == nullptr ? std::nullopt : whole_number(*value);
+  }
+
   [[noreturn]] void fail(const std::string& code, const std::string& name,
                          const std::string& expected) const {
     const auto found = object_.find(name);
@@ -50,12 +55,11 @@ class Fields {
   std::int64_t size(const std::string& name, std::int64_t high,
                     const std::string& zero_code) const {
     const std::string expected = concat("an integer from 1 to ", high);
-    const Json* const value = find(name);
-    if (value == nullptr || !value->is_number_integer()) fail("C5", name, expected);
+    const std::optional<std::int64_t> value = whole(name);
+    if (!value || *value < 0) fail("C5", name, expected);
     if (*value == 0) fail(zero_code, name, expected);
-    if (*value < 0) fail("C5", name, expected);
     if (*value > high) fail("C9", name, expected);
-    return value->get<std::int64_t>();
+    return *value;
   }
   std::int64_t size_or(const std::string& name, std::int64_t fallback, std::int64_t high,
                        const std::string& zero_code) const {
@@ -192,12 +196,11 @@ RopeScaling parse_rope_scaling(const Fields& rope) {
     llama3.low_freq_factor = rope.positive("low_freq_factor", "C13");
     llama3.high_freq_factor = rope.positive("high_freq_factor", "C13");
     const std::string original = "original_max_position_embeddings";
-    const Json* const length = rope.find(original);
-    if (length == nullptr || !length->is_number_integer() || *length <= 0 ||
-        *length > kLargestContext) {
+    const std::optional<std::int64_t> length = rope.whole(original);
+    if (!length || *length <= 0 || *length > kLargestContext) {
       rope.fail("C13", original, "a positive integer");
     }
-    llama3.original_max_position_embeddings = length->get<std::int64_t>();
+    llama3.original_max_position_embeddings = *length;
     if (llama3.high_freq_factor <= llama3.low_freq_factor) {
       rope.fail("C13", "high_freq_factor", "above low_freq_factor");
     }
@@ -243,27 +246,29 @@ DType parse_dtype(const Fields& config) {
   config.fail("C12", field, "float32, float16 or bfloat16");
 }
 
+/// -1 stands for "none" in old configs.
 std::optional<std::int64_t> token_id(const Fields& config, const std::string& name) {
-  const Json* const value = config.find(name);
-  if (value == nullptr || (value->is_number_integer() && *value == -1)) return std::nullopt;
-  if (!value->is_number_integer() || *value < 0 || *value > kLargestToken) {
-    config.fail("C5", name, "a token id");
-  }
-  return value->get<std::int64_t>();
+  if (config.find(name) == nullptr) return std::nullopt;
+  const std::optional<std::int64_t> id = config.whole(name);
+  if (id == -1) return std::nullopt;
+  if (!id || *id < 0 || *id > kLargestToken) config.fail("C5", name, "a token id");
+  return id;
 }
 
 std::vector<std::int64_t> eos_ids(const Fields& config) {
-  const Json* const value = config.find("eos_token_id");
+  const std::string name = "eos_token_id";
+  const Json* const value = config.find(name);
   if (value == nullptr || !value->is_array()) {
-    const std::optional<std::int64_t> id = token_id(config, "eos_token_id");
+    const std::optional<std::int64_t> id = token_id(config, name);
     return id ? std::vector<std::int64_t>{*id} : std::vector<std::int64_t>{};
   }
   std::vector<std::int64_t> ids;
-  for (const Json& id : *value) {
-    if (!id.is_number_integer() || id < 0 || id > kLargestToken) {
-      config.fail("C5", "eos_token_id", "a token id or a list of them");
+  for (const Json& item : *value) {
+    const std::optional<std::int64_t> id = whole_number(item);
+    if (!id || *id < 0 || *id > kLargestToken) {
+      config.fail("C5", name, "a token id or a list of them");
     }
-    ids.push_back(id.get<std::int64_t>());
+    ids.push_back(*id);
   }
   return ids;
 }

@@ -1,5 +1,6 @@
 #include "llama/config_text.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -79,6 +80,13 @@ void nullify_json_constants(Json& value) {
   } else if (value.is_structured()) {
     for (Json& child : value) nullify_json_constants(child);
   }
+}
+
+std::optional<std::int64_t> whole_number(const Json& value) {
+  if (!value.is_number_integer()) return std::nullopt;
+  if (!value.is_number_unsigned()) return value.get<std::int64_t>();
+  return static_cast<std::int64_t>(
+      std::min(value.get<std::uint64_t>(), static_cast<std::uint64_t>(INT64_MAX)));
 }
 
 std::string shown_json(const Json& value) {

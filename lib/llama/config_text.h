@@ -21,6 +21,10 @@ bool is_json_constant(const nlohmann::ordered_json& value);
 /// Replaces every such text by null, the nearest thing that JSON has.
 void nullify_json_constants(nlohmann::ordered_json& value);
 
+/// A whole number, or nothing for every other value; beyond 2^63-1 it is 2^63-1. (nlohmann compares
+/// unsigned numbers as signed ones: 2^64-1 would equal -1.)
+std::optional<std::int64_t> whole_number(const nlohmann::ordered_json& value);
+
 /// A value for a message: at most 60 bytes of JSON.
 std::string shown_json(const nlohmann::ordered_json& value);
 

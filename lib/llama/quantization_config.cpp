@@ -45,10 +45,11 @@ std::int64_t integer_field(const Json& object, const char* name, std::int64_t fa
                            const std::string& source) {
   const Json* const value = find_field(object, name);
   if (value == nullptr) return fallback;
-  if (!value->is_number_integer() || *value < -1 || *value > INT32_MAX) {
+  const std::optional<std::int64_t> number = whole_number(*value);
+  if (!number || *number < -1 || *number > INT32_MAX) {
     malformed(source, concat(name, " must be an integer, found ", shown_json(*value)));
   }
-  return value->get<std::int64_t>();
+  return *number;
 }
 
 bool flag_field(const Json& object, const char* name, bool fallback, const std::string& source) {

@@ -120,6 +120,7 @@ std::vector<std::string> add_qkv(const GenaiBlock& block, const std::string& x) 
     return {add_linear(context, x, packed), "", ""};
   }
   std::vector<std::string> values;
+  values.reserve(parts.size());
   for (const Linear& part : parts) values.push_back(add_linear(context, x, part));
   if (outside) {
     values[0] = add_rotary_operator(block, "q_rotary", values[0]);

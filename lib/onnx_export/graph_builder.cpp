@@ -80,6 +80,12 @@ void set_external(onnx_ir::TensorProto& tensor, const std::string& file, std::ui
   add("length", std::to_string(length));
 }
 
+std::uint64_t multiply(std::uint64_t a, std::uint64_t b) {
+  const std::optional<std::uint64_t> product = checked_multiply(a, b);
+  if (!product) ensure(false, "a tensor whose size in bits fits 64 bits");
+  return product.value_or(0);
+}
+
 template <typename T>
 ByteSource source_of(std::vector<T> values) {
   return [values = std::move(values)](const ByteSink& sink) {
@@ -93,13 +99,10 @@ std::uint64_t onnx_tensor_bytes(OnnxType type, std::span<const std::int64_t> dim
   std::uint64_t elements = 1;
   for (const std::int64_t dim : dims) {
     ensure(dim >= 0, "a size of at least 0");
-    const auto product = checked_multiply(elements, static_cast<std::uint64_t>(dim));
-    ensure(product.has_value(), "a tensor whose element count fits 64 bits");
-    elements = *product;
+    elements = multiply(elements, static_cast<std::uint64_t>(dim));
   }
-  const auto bits = checked_multiply(elements, static_cast<std::uint64_t>(bits_per_element(type)));
-  ensure(bits.has_value(), "a tensor whose size fits 64 bits");
-  return *bits / 8 + (*bits % 8 != 0 ? 1 : 0);
+  const std::uint64_t bits = multiply(elements, static_cast<std::uint64_t>(bits_per_element(type)));
+  return bits / 8 + (bits % 8 != 0 ? 1 : 0);
 }
 
 GraphBuilder::GraphBuilder(std::int64_t opset) : model_(std::make_unique<onnx_ir::ModelProto>()) {
@@ -110,6 +113,7 @@ GraphBuilder::GraphBuilder(std::int64_t opset) : model_(std::make_unique<onnx_ir
   standard.set_domain("");
   standard.set_version(opset);
   model_->mutable_graph()->set_name("main_graph");
+  add_metadata("edgecompress_version", EDGECOMPRESS_VERSION);
 }
 
 GraphBuilder::~GraphBuilder() = default;
@@ -174,7 +178,7 @@ std::string GraphBuilder::add(Initializer initializer) {
 }
 
 std::string GraphBuilder::int64_scalar(std::int64_t value) {
-  const std::string name = concat("/model/constants/INT64/", value);
+  std::string name = concat("/model/constants/INT64/", value);
   if (values_.contains(name)) return name;
   return add(Initializer{.name = name,
                          .type = OnnxType::Int64,
@@ -202,7 +206,7 @@ std::string GraphBuilder::float_scalar(float value) {
   text.precision(
       std::numeric_limits<float>::max_digits10);  // so that two values never share a name
   text << "/model/constants/FLOAT/" << value;
-  const std::string name = std::move(text).str();
+  std::string name = std::move(text).str();
   if (values_.contains(name)) return name;
   return add(Initializer{.name = name,
                          .type = OnnxType::Float,

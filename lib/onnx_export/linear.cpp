@@ -28,10 +28,10 @@ std::string add_product(ExportContext& context, const std::string& x, const std:
     return name.empty() ? std::vector<std::string>{} : std::vector<std::string>{name};
   };
   const std::string path = node_path(linear.name);
-  const std::string product = context.graph.add({.name = path + "/MatMul",
-                                                 .op = "MatMul",
-                                                 .inputs = {x, weight},
-                                                 .outputs = named(linear.has_bias ? "" : output)});
+  std::string product = context.graph.add({.name = path + "/MatMul",
+                                           .op = "MatMul",
+                                           .inputs = {x, weight},
+                                           .outputs = named(linear.has_bias ? "" : output)});
   if (!linear.has_bias) return product;
   return context.graph.add({.name = path + "/Add",
                             .op = "Add",
@@ -40,7 +40,7 @@ std::string add_product(ExportContext& context, const std::string& x, const std:
 }
 
 std::string add_float_linear(ExportContext& context, const std::string& x, const Linear& linear,
-                             StackedMatrix matrix, const std::string& output) {
+                             const StackedMatrix& matrix, const std::string& output) {
   const std::vector<std::int64_t> dims{matrix.columns(), matrix.rows()};
   const std::string weight =
       context.graph.add(Initializer{.name = linear.name + ".MatMul.weight",

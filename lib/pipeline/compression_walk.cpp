@@ -4,9 +4,14 @@
 #include <utility>
 
 #include "base/error.h"
+#include "calibrate/layer_inputs.h"
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
-#include "pipeline/block_steps.h"
+#include "pipeline/block_cut.h"
+#include "pipeline/layer_steps.h"
+#include "pipeline/stored_table.h"
+#include "pipeline/weight_change.h"
+#include "stats/hessian.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -20,11 +25,13 @@ struct Stage {
   LanguageModelHead head;
 };
 
-/// What happened to one block, or to the embedding or the head, on its way through the steps.
-struct Transformed {
-  BlockWeights block;
-  std::map<LinearKind, QuantizedMatrix> codes;
-  std::map<LinearKind, at::Tensor> masks;
+/// One block after each of the steps, and what is reported of its layers.
+struct BlockHistory {
+  std::vector<BlockWeights> after;  ///< [0] dense, [i + 1] after step i
+  BlockWeights cut;                 ///< after the prune steps
+  std::map<LinearKind, LayerState> layers;
+  std::map<LinearKind, double> output_errors;
+  std::vector<std::string> fallbacks;
 };
 
 WeightValue float_value(const at::Tensor& weight) {
@@ -38,11 +45,18 @@ std::vector<float> vector_value(const at::Tensor& values) {
   return {data, data + contiguous.numel()};
 }
 
-void refuse_lost_masks(const Transformed& done) {
-  for (const auto& [kind, mask] : done.masks) {
-    const at::Tensor dropped = done.block.weight(kind).masked_select(mask.logical_not());
-    ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+void refuse_lost_mask(const LayerState& layer) {
+  if (!layer.keep.defined()) return;
+  const at::Tensor dropped = layer.weight.masked_select(layer.keep.logical_not());
+  ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+}
+
+std::vector<LinearKind> layers_of(InputGroup group) {
+  std::vector<LinearKind> kinds;
+  for (const LinearKind kind : kLinearKinds) {
+    if (input_group(kind) == group) kinds.push_back(kind);
   }
+  return kinds;
 }
 
 class Walk {
@@ -89,64 +103,143 @@ class Walk {
     return stage > 0 && std::holds_alternative<QuantizeStep>(plan_.steps[stage - 1].action);
   }
 
-  /// Quantizes the embedding or the head when the plan says so.
-  std::optional<QuantizedMatrix> quantize_table(const at::Tensor& weight,
-                                                std::string_view module) const {
-    const QuantizeStep* const step = quantize_step();
-    if (step == nullptr) return std::nullopt;
+  /// The embedding or the head as the plan wants it stored; adds its report.
+  WeightValue transform_table(std::string_view module) {
+    const StoredMatrix table = model_.matrix(module);
     const StoredForm& form = plan_.forms.find(module)->second;
-    if (std::holds_alternative<FloatForm>(form)) return std::nullopt;
-    return with_context(concat("quantizing ", module), [&] {
-      return quantize_tensor(weight, std::get<QuantizedForm>(form).scheme, step->method,
-                             compute_.num_threads);
+    const QuantizeStep* const step = quantize_step();
+    const auto* const grid = std::get_if<QuantizedForm>(&form);
+    StoredTable stored = with_context(concat("compressing ", module), [&] {
+      return step == nullptr || grid == nullptr
+                 ? keep_table(table, compute_.num_threads)
+                 : quantize_table(table, grid->scheme, step->method, compute_.num_threads);
     });
+    add_report(std::string(module), stored.change);
+    return std::move(stored.value);
   }
 
   void start_with_embedding() {
-    const at::Tensor dense = load_matrix(model_.matrix(kEmbeddingModule), compute_.num_threads);
+    WeightValue table = transform_table(kEmbeddingModule);
+    const StoredMatrix dense = model_.matrix(kEmbeddingModule);
+    const auto* const codes = std::get_if<QuantizedMatrix>(&table);
+    if (codes != nullptr && (texts_.evaluation || plan_.needs_calibration())) {
+      start_states(dense, dequantized(*codes, compute_.num_threads));
+    } else {
+      start_states(dense, dense);
+    }
     model_.drop(kEmbeddingModule);
-    std::optional<QuantizedMatrix> codes = quantize_table(dense, kEmbeddingModule);
-    const at::Tensor compressed = codes ? dequantized(*codes, compute_.num_threads) : dense;
-    add_report(std::string(kEmbeddingModule), dense, compressed);
+    writer_.write_embedding(table);
+    if (model_.config().tie_word_embeddings && codes != nullptr && texts_.evaluation) {
+      head_codes_ = std::move(std::get<QuantizedMatrix>(table));
+    }
+  }
+
+  /// compressed: a matrix in either form.
+  template <typename Embedding>
+  void start_states(const StoredMatrix& dense, const Embedding& compressed) {
+    const HiddenStateStorage& storage = compute_.storage;
     for (std::size_t i = 0; i < stages_.size() && texts_.evaluation; ++i) {
-      stages_[i].states = std::make_unique<HiddenStates>(
-          *texts_.evaluation, is_quantized_stage(i) ? compressed : dense, compute_.storage);
+      stages_[i].states =
+          is_quantized_stage(i)
+              ? std::make_unique<HiddenStates>(*texts_.evaluation, compressed, storage)
+              : std::make_unique<HiddenStates>(*texts_.evaluation, dense, storage);
     }
-    if (plan_.needs_calibration) {
-      calibration_ =
-          std::make_unique<HiddenStates>(*texts_.calibration, compressed, compute_.storage);
+    if (plan_.needs_calibration()) {
+      calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
     }
-    writer_.write_embedding(codes ? WeightValue(std::move(*codes)) : float_value(dense));
-    if (model_.config().tie_word_embeddings) tied_ = {dense, compressed};
   }
 
-  std::optional<InputNorms> norms_when_needed(bool needed, const BlockWeights& block) {
-    if (!needed) return std::nullopt;
-    return measure_input_norms(*calibration_, to_target(block, compute_.target), rotary_,
-                               compute_.target);
+  /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
+  void cut(BlockHistory& history) {
+    history.cut = history.after.front();
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      const auto* const prune = std::get_if<PruneStep>(&step.action);
+      if (prune == nullptr) continue;
+      std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
+      CutResult result = prune_block(history.cut, tokens ? &*tokens : nullptr, prune->cut,
+                                     plan_.widths.at(step.id), model_.config().dtype);
+      history.cut = std::move(result.block);
+      history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
+                               result.fallbacks.end());
+      history.after[i + 1] = history.cut;
+    }
   }
 
-  void apply(const Step& step, std::int64_t index, Transformed& state) {
-    if (const auto* prune = std::get_if<PruneStep>(&step.action)) {
-      const auto norms = norms_when_needed(needs_calibration(prune->cut.score), state.block);
-      state.block = cut_block(state.block, choose_parts(state.block, norms, prune->cut.score,
-                                                        plan_.widths.at(step.id)));
-    } else if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
-      const auto norms = norms_when_needed(needs_calibration(mask->method), state.block);
-      MaskedBlock masked = mask_block(state.block, index, norms, *mask);
-      state.block = std::move(masked.block);
-      for (auto& [kind, keep] : masked.masks) state.masks.insert_or_assign(kind, keep);
-    } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
-      QuantizedBlock quantized = quantize_block(state.block, index, *quantize, compute_.num_threads);
-      state.block = std::move(quantized.block);
-      state.codes = std::move(quantized.codes);
+  std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
+    if (need == CalibrationNeed::None) return std::nullopt;
+    return SequentialBlock(*calibration_, rotary_, compute_.target, compute_.storage);
+  }
+
+  /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
+  /// finished layers before it.
+  void compress_layers(std::int64_t index, BlockHistory& history) {
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      if (!std::holds_alternative<PruneStep>(plan_.steps[i].action)) {
+        history.after[i + 1] = history.cut;
+      }
     }
-    refuse_lost_masks(state);
+    BlockWeights finished = history.cut;
+    std::optional<SequentialBlock> tokens = tokens_when(plan_.layer_need);
+    for (const InputGroup group : kInputGroups) {
+      std::optional<GroupInputs> inputs;
+      if (tokens) {
+        inputs.emplace(gather_inputs(*tokens, group, to_target(finished, compute_.target),
+                                     plan_.layer_need == CalibrationNeed::Hessian
+                                         ? InputDetail::Hessian
+                                         : InputDetail::Norms));
+      }
+      for (const LinearKind kind : layers_of(group)) {
+        const LinearId id{index, kind};
+        with_context(concat("compressing ", module_name(id)), [&] {
+          compress_layer(id, inputs ? &*inputs : nullptr, history);
+        });
+        finished.weight(kind) = history.layers.at(kind).weight;
+      }
+    }
+    if (tokens) {
+      tokens->finish(to_target(finished, compute_.target));
+    } else if (calibration_ != nullptr) {
+      advance(*calibration_, to_target(finished, compute_.target), rotary_, compute_.target);
+    }
+  }
+
+  void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
+    const std::string module = module_name(id);
+    const at::Tensor before = history.cut.weight(id.kind).contiguous();
+    LayerState layer{.weight = before, .keep = {}, .codes = {}, .damping_rung = {},
+                     .clipped_share = {}, .fallbacks = history.fallbacks};
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      if (std::holds_alternative<PruneStep>(step.action)) continue;
+      layer = apply(step, module, std::move(layer), inputs);
+      refuse_lost_mask(layer);
+      history.after[i + 1].weight(id.kind) = layer.weight;
+    }
+    if (inputs != nullptr && inputs->hessian().defined()) {
+      const double energy = output_energy(before, inputs->hessian());
+      const double lost = output_energy(before - layer.weight, inputs->hessian());
+      history.output_errors[id.kind] = energy > 0 ? lost / energy : 0;
+    }
+    history.layers.insert_or_assign(id.kind, std::move(layer));
+  }
+
+  LayerState apply(const Step& step, const std::string& module, LayerState layer,
+                   GroupInputs* inputs) const {
+    if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
+      if (!targets(mask->targets, module)) return layer;
+      return mask_layer(std::move(layer), inputs, *mask, model_.config().dtype);
+    }
+    const auto& quantize = std::get<QuantizeStep>(step.action);
+    const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
+    if (form == nullptr) return layer;
+    return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
+                          compute_.num_threads);
   }
 
   void carry(Stage& stage, const BlockWeights& block) {
     for (const at::Tensor& weight : block.weights) {
-      stage.zeros += weight.eq(0).sum().item<std::int64_t>();
+      stage.zeros += count_zeros(weight, compute_.num_threads);
       stage.weights += weight.numel();
     }
     if (stage.states == nullptr) return;
@@ -154,36 +247,40 @@ class Walk {
   }
 
   void walk_block(std::int64_t index) {
-    const BlockWeights dense = load_block(model_, index, compute_.num_threads);
-    Transformed state{.block = dense, .codes = {}, .masks = {}};
-    carry(stages_[0], dense);
-    BlockWeights cut = dense;
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      apply(plan_.steps[i], index, state);
-      if (std::holds_alternative<PruneStep>(plan_.steps[i].action)) cut = state.block;
-      carry(stages_[i + 1], state.block);
-    }
-    for (const LinearKind kind : kLinearKinds) {
-      add_report(module_name({index, kind}), cut.weight(kind), state.block.weight(kind));
-    }
-    if (calibration_ != nullptr) {
-      advance(*calibration_, to_target(state.block, compute_.target), rotary_, compute_.target);
-    }
-    store(index, std::move(state));
+    BlockHistory history;
+    history.after.resize(plan_.steps.size() + 1);
+    history.after[0] = load_block(model_, index, compute_.num_threads);
+    cut(history);
+    compress_layers(index, history);
+    for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
+    for (const LinearKind kind : kLinearKinds) report_layer({index, kind}, history);
+    store(index, std::move(history));
   }
 
-  void store(std::int64_t index, Transformed state) {
+  void report_layer(LinearId id, const BlockHistory& history) {
+    const LayerState& layer = history.layers.at(id.kind);
+    add_report(module_name(id), change_between(history.cut.weight(id.kind).contiguous(),
+                                               layer.weight, compute_.num_threads));
+    TensorReport& report = tensors_.back();
+    if (history.output_errors.count(id.kind) > 0) {
+      report.relative_output_error = history.output_errors.at(id.kind);
+    }
+    report.damping_rung = layer.damping_rung;
+    report.clipped_share = layer.clipped_share;
+    report.fallbacks = layer.fallbacks;
+  }
+
+  void store(std::int64_t index, BlockHistory history) {
+    const BlockWeights& block = history.cut;
     std::map<LinearKind, WeightValue> weights;
     std::map<std::string, std::vector<float>> vectors{
-        {input_norm_module(index) + ".weight", vector_value(state.block.input_norm)},
-        {post_attention_norm_module(index) + ".weight",
-         vector_value(state.block.post_attention_norm)}};
-    for (const LinearKind kind : kLinearKinds) {
-      const auto codes = state.codes.find(kind);
-      weights.emplace(kind, codes == state.codes.end() ? float_value(state.block.weight(kind))
-                                                       : WeightValue(std::move(codes->second)));
-      if (state.block.bias(kind).defined()) {
-        vectors.emplace(module_name({index, kind}) + ".bias", vector_value(state.block.bias(kind)));
+        {input_norm_module(index) + ".weight", vector_value(block.input_norm)},
+        {post_attention_norm_module(index) + ".weight", vector_value(block.post_attention_norm)}};
+    for (auto& [kind, layer] : history.layers) {
+      weights.emplace(kind, layer.codes ? WeightValue(std::move(*layer.codes))
+                                        : float_value(layer.weight));
+      if (block.bias(kind).defined()) {
+        vectors.emplace(module_name({index, kind}) + ".bias", vector_value(block.bias(kind)));
       }
     }
     writer_.write_block(index, weights, vectors);
@@ -191,34 +288,33 @@ class Walk {
 
   void finish_with_head() {
     const std::vector<float> norm = model_.vector(concat(kFinalNormModule, ".weight"));
-    const auto head_of = [&](const at::Tensor& weight) {
-      return LanguageModelHead{.final_norm = at::tensor(norm, at::kFloat),
-                               .weight = weight,
-                               .rms_norm_eps = model_.config().rms_norm_eps};
-    };
     if (model_.config().tie_word_embeddings) {
       writer_.write_head(norm, nullptr);
     } else {
-      tied_.dense = load_matrix(model_.matrix(kHeadModule), compute_.num_threads);
-      model_.drop(kHeadModule);
-      std::optional<QuantizedMatrix> codes = quantize_table(tied_.dense, kHeadModule);
-      tied_.compressed = codes ? dequantized(*codes, compute_.num_threads) : tied_.dense;
-      add_report(std::string(kHeadModule), tied_.dense, tied_.compressed);
-      const WeightValue stored =
-          codes ? WeightValue(std::move(*codes)) : float_value(tied_.dense);
-      writer_.write_head(norm, &stored);
+      WeightValue head = transform_table(kHeadModule);
+      writer_.write_head(norm, &head);
+      if (auto* const codes = std::get_if<QuantizedMatrix>(&head)) head_codes_ = std::move(*codes);
     }
+    if (texts_.evaluation) set_heads(norm);
+    model_.drop(kHeadModule);
+  }
+
+  void set_heads(const std::vector<float>& norm) {
+    const at::Tensor dense = load_matrix(model_.matrix(kHeadModule), compute_.num_threads);
+    const at::Tensor compressed =
+        head_codes_ ? dequantized(*head_codes_, compute_.num_threads) : dense;
     for (std::size_t i = 0; i < stages_.size(); ++i) {
-      stages_[i].head = head_of(is_quantized_stage(i) ? tied_.compressed : tied_.dense);
+      stages_[i].head = {.final_norm = at::tensor(norm, at::kFloat),
+                         .weight = is_quantized_stage(i) ? compressed : dense,
+                         .rms_norm_eps = model_.config().rms_norm_eps};
     }
   }
 
-  /// cut: the tensor after cutting, before masks and rounding; stored: as it is written.
-  void add_report(const std::string& module, const at::Tensor& cut, const at::Tensor& stored) {
+  /// change: from the tensor after cutting, before masks and rounding, to what is written.
+  void add_report(const std::string& module, const WeightChange& change) {
     TensorReport report = planned_tensor_report(model_, plan_, module);
-    report.sparsity = static_cast<double>(stored.eq(0).sum().item<std::int64_t>()) /
-                      static_cast<double>(stored.numel());
-    report.relative_weight_error = relative_error(cut, stored);
+    report.sparsity = change.sparsity();
+    report.relative_weight_error = change.relative_error();
     tensors_.push_back(std::move(report));
   }
 
@@ -247,11 +343,6 @@ class Walk {
     report.top1_agreement = scores.top1_agreement;
   }
 
-  struct Tables {
-    at::Tensor dense;
-    at::Tensor compressed;
-  };
-
   const ModelFolder& model_;
   const WalkPlan& plan_;
   const WalkTexts& texts_;
@@ -260,7 +351,7 @@ class Walk {
   RotaryTable rotary_;
   std::vector<Stage> stages_;
   std::unique_ptr<HiddenStates> calibration_;
-  Tables tied_;
+  std::optional<QuantizedMatrix> head_codes_;  // for evaluation; absent when the head stays float
   std::vector<TensorReport> tensors_;
 };
 
@@ -269,7 +360,7 @@ class Walk {
 WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
                 const EvaluationOptions& compute, CheckpointWriter& writer,
                 const Progress& progress) {
-  ensure(!plan.needs_calibration || texts.calibration.has_value(), "calibration tokens");
+  ensure(!plan.needs_calibration() || texts.calibration.has_value(), "calibration tokens");
   return Walk(model, plan, texts, compute, writer).run(progress);
 }
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "base/checked_math.h"
 #include "base/error.h"
+#include "checkpoint/safetensors.h"
 #include "llama/linear_layers.h"
+#include "llama/weight_layout.h"
 #include "methods/method_names.h"
-#include "weights/code_packing.h"
 
 namespace edgecompress {
 namespace {
@@ -126,21 +126,12 @@ std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfi
   return matrices;
 }
 
-std::int64_t form_bytes(MatrixShape shape, const StoredForm& form) {
-  if (const auto* floating = std::get_if<FloatForm>(&form)) {
-    return shape.out_features * shape.in_features *
-           static_cast<std::int64_t>(dtype_bytes(floating->dtype));
+std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form) {
+  std::int64_t bytes = 0;
+  for (const TensorHeader& tensor : weight_headers(module, shape, form)) {
+    bytes += num_elements(tensor.shape) * static_cast<std::int64_t>(dtype_bytes(tensor.dtype));
   }
-  const QuantScheme& scheme = std::get<QuantizedForm>(form).scheme;
-  const std::int64_t groups = scheme.groups_per_row(shape.in_features);
-  const std::int64_t codes =
-      shape.out_features * packed_row_bytes(shape.in_features, scheme.bits);
-  const std::int64_t scales =
-      shape.out_features * groups * static_cast<std::int64_t>(sizeof(float));
-  const std::int64_t zero_points = scheme.symmetry == Symmetry::Symmetric
-                                       ? 0
-                                       : packed_row_bytes(shape.out_features, scheme.bits) * groups;
-  return codes + scales + zero_points;
+  return bytes;
 }
 
 WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
@@ -160,12 +151,12 @@ WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
         const CutWidths widths = widths_of(*prune, config, sequence_length);
         plan.widths.emplace(step.id, widths);
         config = with_widths(std::move(config), widths);
-        plan.needs_calibration |= needs_calibration(prune->cut.score);
+        plan.cut_need = std::max(plan.cut_need, calibration_need(prune->cut));
       } else if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
         refuse_ragged_runs(*mask, config);
-        plan.needs_calibration |= needs_calibration(mask->method);
+        plan.layer_need = std::max(plan.layer_need, calibration_need(mask->method, mask->repair));
       } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
-        plan.needs_calibration |= needs_calibration(quantize->method);
+        plan.layer_need = std::max(plan.layer_need, calibration_need(quantize->method));
       }
     });
     plan.configs.push_back(std::move(config));
@@ -195,7 +186,7 @@ StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan,
                                plan.steps.begin() + static_cast<std::ptrdiff_t>(stage));
   std::int64_t matrix_parameters = 0;
   for (const auto& [module, shape] : model_matrices(config)) {
-    report.size_bytes += form_bytes(shape, form_of(module, config, done));
+    report.size_bytes += stored_bytes(module, shape, form_of(module, config, done));
     matrix_parameters += shape.out_features * shape.in_features;
   }
   report.size_bytes += (report.parameters - matrix_parameters) *
@@ -213,8 +204,8 @@ TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& pla
   report.shape_before = {before.out_features, before.in_features};
   report.shape_after = {after.out_features, after.in_features};
   report.stored_as = form_name(form);
-  report.bytes_before = form_bytes(before, FloatForm{model.config().dtype});
-  report.bytes_after = form_bytes(after, form);
+  report.bytes_before = stored_bytes(module, before, FloatForm{model.config().dtype});
+  report.bytes_after = stored_bytes(module, after, form);
   if (const auto* quantized = std::get_if<QuantizedForm>(&form)) {
     report.bits = quantized->scheme.bits;
     report.group_size = quantized->scheme.group_size;

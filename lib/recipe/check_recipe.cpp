@@ -25,31 +25,31 @@ class Places {
   }
 
   /// The body of a step.
-  const Node& step(std::size_t index, std::string_view action) const {
+  const YamlNode& step(std::size_t index, std::string_view action) const {
     return child(item(child(root_, "steps"), index), action);
   }
-  const Node& rule(std::size_t step_index, std::size_t index) const {
+  const YamlNode& rule(std::size_t step_index, std::size_t index) const {
     return item(child(step(step_index, "quantize"), "rules"), index);
   }
   /// One pattern of a list, or the text that stands for the list.
-  SourceSpan pattern(const Node& body, std::string_view key, std::size_t index) const {
-    const Node& value = child(body, key);
-    return value.kind == Node::Kind::List ? item(value, index).at : value.at;
+  SourceSpan pattern(const YamlNode& body, std::string_view key, std::size_t index) const {
+    const YamlNode& value = child(body, key);
+    return value.kind == YamlNode::Kind::List ? item(value, index).at : value.at;
   }
   Problems& problems() { return problems_; }
 
  private:
-  const Node& child(const Node& node, std::string_view key) const {
-    const Node* const value = node.find(key);
+  const YamlNode& child(const YamlNode& node, std::string_view key) const {
+    const YamlNode* const value = node.find(key);
     return value == nullptr ? nothing_ : *value;
   }
-  const Node& item(const Node& node, std::size_t index) const {
+  const YamlNode& item(const YamlNode& node, std::size_t index) const {
     return index < node.items.size() ? node.items[index] : nothing_;
   }
 
   Problems problems_;
-  Node root_;
-  Node nothing_;
+  YamlNode root_;
+  YamlNode nothing_;
 };
 
 class TargetCheck {
@@ -101,7 +101,7 @@ class TargetCheck {
     return concat("nearest modules: ", joined(names));
   }
 
-  void check_patterns(const std::vector<std::string>& patterns, const Node& body,
+  void check_patterns(const std::vector<std::string>& patterns, const YamlNode& body,
                       std::string_view key) {
     for (std::size_t i = 0; i < patterns.size(); ++i) {
       const bool found = std::any_of(
@@ -118,7 +118,7 @@ class TargetCheck {
   }
 
   void check_mask(const MaskStep& step, std::size_t index) {
-    const Node& body = places_.step(index, "mask");
+    const YamlNode& body = places_.step(index, "mask");
     check_patterns(step.targets.match, body, "targets");
     check_patterns(step.targets.except, body, "except");
     std::size_t num_masked = 0;
@@ -149,7 +149,7 @@ class TargetCheck {
     std::set<std::string> taken;
     for (std::size_t i = 0; i < step.rules.size(); ++i) {
       const QuantizeStep::Rule& rule = step.rules[i];
-      const Node& body = places_.rule(index, i);
+      const YamlNode& body = places_.rule(index, i);
       if (!rule.optional) {
         check_patterns(rule.targets.match, body, "match");
         check_patterns(rule.targets.except, body, "except");
@@ -170,7 +170,7 @@ class TargetCheck {
     if (!cuts_) warn_of_short_groups(step, places_.step(index, "quantize"));
   }
 
-  void warn_of_short_groups(const QuantizeStep& step, const Node& body) {
+  void warn_of_short_groups(const QuantizeStep& step, const YamlNode& body) {
     std::size_t num_short = 0;
     std::string first;
     for (const NamedMatrix& matrix : modules_) {

@@ -17,7 +17,7 @@ std::string shape_name(const Shape& shape) {
   return shape.path.empty() ? "at the top level" : concat("in ", shape.path);
 }
 
-std::string method_of(const Node& node, const Shape& shape) {
+std::string method_of(const YamlNode& node, const Shape& shape) {
   return ObjectReader(&node).text(shape.selector, shape.default_method);
 }
 
@@ -51,7 +51,7 @@ void find_owners(std::string_view key, const Shape& shape, std::vector<std::stri
   }
 }
 
-void refuse_key(const Node::Entry& entry, const Shape& shape,
+void refuse_key(const YamlNode::Entry& entry, const Shape& shape,
                 const std::vector<const Field*>& fields, const Shape& root, Problems& problems) {
   std::vector<std::string> allowed;
   for (const Field* field : fields) allowed.emplace_back(field->key);
@@ -79,15 +79,15 @@ void refuse_key(const Node::Entry& entry, const Shape& shape,
                 {note}});
 }
 
-std::string_view kind_name(Node::Kind kind) {
+std::string_view kind_name(YamlNode::Kind kind) {
   switch (kind) {
-    case Node::Kind::Null:
+    case YamlNode::Kind::Null:
       return "nothing";
-    case Node::Kind::Scalar:
+    case YamlNode::Kind::Scalar:
       return "a single value";
-    case Node::Kind::List:
+    case YamlNode::Kind::List:
       return "a list";
-    case Node::Kind::Map:
+    case YamlNode::Kind::Map:
       return "a map";
   }
   return "";
@@ -99,7 +99,7 @@ class ValueCheck {
   ValueCheck(const Field& field, std::string where, Problems& problems)
       : field_(field), where_(std::move(where)), problems_(problems) {}
 
-  void check(const Node& value) const {
+  void check(const YamlNode& value) const {
     switch (field_.kind) {
       case FieldKind::SchemaId:
         return schema_id(value);
@@ -136,8 +136,8 @@ class ValueCheck {
   }
 
  private:
-  void wrong_type(const Node& value, std::string_view expected, std::string hint = {}) const {
-    const std::string found = value.kind == Node::Kind::Scalar ? backquoted(value.text)
+  void wrong_type(const YamlNode& value, std::string_view expected, std::string hint = {}) const {
+    const std::string found = value.kind == YamlNode::Kind::Scalar ? backquoted(value.text)
                                                                : std::string(kind_name(value.kind));
     problems_.add({"R9",
                    concat(where_, " must be ", expected, ", found ", found),
@@ -145,7 +145,7 @@ class ValueCheck {
                    std::move(hint),
                    {}});
   }
-  void out_of_range(const Node& value, const std::string& expected, std::string hint = {}) const {
+  void out_of_range(const YamlNode& value, const std::string& expected, std::string hint = {}) const {
     problems_.add({"R10",
                    concat(where_, " must be ", expected, ", found ", backquoted(value.text)),
                    value.at,
@@ -153,14 +153,14 @@ class ValueCheck {
                    {}});
   }
 
-  bool scalar(const Node& value, std::string_view expected) const {
-    if (value.kind == Node::Kind::Scalar) return true;
+  bool scalar(const YamlNode& value, std::string_view expected) const {
+    if (value.kind == YamlNode::Kind::Scalar) return true;
     wrong_type(value, expected,
-               value.kind == Node::Kind::Null ? "give a value or delete the key" : "");
+               value.kind == YamlNode::Kind::Null ? "give a value or delete the key" : "");
     return false;
   }
 
-  bool plain_text(const Node& value, bool line_breaks) const {
+  bool plain_text(const YamlNode& value, bool line_breaks) const {
     if (!scalar(value, "text")) return false;
     for (const char c : value.text) {
       if ((static_cast<unsigned char>(c) < 0x20 && !(line_breaks && c == '\n')) || c == 0x7F) {
@@ -180,13 +180,13 @@ class ValueCheck {
     return true;
   }
 
-  void text(const Node& value) const { plain_text(value, true); }
-  void text_item(const Node& value) const {
+  void text(const YamlNode& value) const { plain_text(value, true); }
+  void text_item(const YamlNode& value) const {
     if (plain_text(value, false) && value.text.empty())
       out_of_range(value, "text that is not empty");
   }
 
-  void schema_id(const Node& value) const {
+  void schema_id(const YamlNode& value) const {
     if (!scalar(value, concat("`", kSchemaId, "`")) || value.text == kSchemaId) return;
     const bool other_version = value.text.starts_with(kSchemaId.substr(0, kSchemaId.find('/') + 2));
     problems_.add(
@@ -199,7 +199,7 @@ class ValueCheck {
               : "this is how edgecompress knows that a file is a recipe"}});
   }
 
-  void version_bound(const Node& value) const {
+  void version_bound(const YamlNode& value) const {
     if (!scalar(value, "a lower bound such as \">=0.1\"")) return;
     if (!value.text.starts_with(">=") || !parse_version(value.text.substr(2))) {
       return wrong_type(value, "a lower bound such as \">=0.1\"");
@@ -213,7 +213,7 @@ class ValueCheck {
     }
   }
 
-  void name(const Node& value) const {
+  void name(const YamlNode& value) const {
     constexpr std::string_view kExpected = "1 to 64 of the characters a-z 0-9 . _ -";
     if (!scalar(value, kExpected)) return;
     const bool fits = !value.text.empty() && value.text.size() <= 64 &&
@@ -224,7 +224,7 @@ class ValueCheck {
     if (!fits) out_of_range(value, std::string(kExpected));
   }
 
-  void path(const Node& value) const {
+  void path(const YamlNode& value) const {
     if (!plain_text(value, false)) return;
     const std::string& text = value.text;
     if (text.empty()) return out_of_range(value, "the path of a file");
@@ -240,7 +240,7 @@ class ValueCheck {
     }
   }
 
-  void sha256(const Node& value) const {
+  void sha256(const YamlNode& value) const {
     constexpr std::string_view kExpected = "64 lower-case hexadecimal digits";
     if (!scalar(value, kExpected)) return;
     const bool fits = value.text.size() == 64 &&
@@ -249,7 +249,7 @@ class ValueCheck {
   }
 
   /// The integer, or nothing after a complaint.
-  std::optional<std::int64_t> read_integer(const Node& value, std::string_view expected) const {
+  std::optional<std::int64_t> read_integer(const YamlNode& value, std::string_view expected) const {
     if (!scalar(value, expected)) return {};
     const std::optional<std::int64_t> number = parse_integer(value.text);
     if (number && !value.quoted) return number;
@@ -268,7 +268,7 @@ class ValueCheck {
     return {};
   }
 
-  void integer(const Node& value) const {
+  void integer(const YamlNode& value) const {
     const std::optional<std::int64_t> number = read_integer(value, "an integer");
     if (!field_.choices.empty()) {
       if (!number || std::find(field_.choices.begin(), field_.choices.end(), value.text) !=
@@ -281,7 +281,7 @@ class ValueCheck {
     }
   }
 
-  void share(const Node& value) const {
+  void share(const YamlNode& value) const {
     constexpr std::string_view kExpected = "a share such as 20% or 0.2";
     if (!scalar(value, kExpected)) return;
     const std::optional<double> number = parse_share(value.text);
@@ -294,7 +294,7 @@ class ValueCheck {
                  meant_percent ? concat("did you mean ", value.text, "%?") : "");
   }
 
-  void boolean(const Node& value) const {
+  void boolean(const YamlNode& value) const {
     if (!scalar(value, "true or false")) return;
     const bool fits = value.text == "true" || value.text == "false";
     if (!fits) return wrong_type(value, "true or false");
@@ -306,7 +306,7 @@ class ValueCheck {
     return joined(words);
   }
 
-  void choice(const Node& value) const {
+  void choice(const YamlNode& value) const {
     if (!scalar(value, concat("one of ", choices()))) return;
     if (std::find(field_.choices.begin(), field_.choices.end(), value.text) != field_.choices.end())
       return;
@@ -316,20 +316,20 @@ class ValueCheck {
                  guess.empty() ? "" : concat("did you mean `", guess, "`?"));
   }
 
-  void group_size(const Node& value) const {
-    if (value.kind == Node::Kind::Scalar && value.text == "channel") return;
+  void group_size(const YamlNode& value) const {
+    if (value.kind == YamlNode::Kind::Scalar && value.text == "channel") return;
     const std::optional<std::int64_t> number = read_integer(value, "an integer or `channel`");
     if (!number || std::find(kGroupSizes.begin(), kGroupSizes.end(), *number) != kGroupSizes.end())
       return;
     out_of_range(value, "one of 32, 64, 128, 256 or `channel`");
   }
 
-  void mask_pattern(const Node& value) const {
+  void mask_pattern(const YamlNode& value) const {
     if (!scalar(value, kMaskPatternForms) || parse_mask_pattern(value.text, 0.5)) return;
     out_of_range(value, std::string(kMaskPatternForms));
   }
 
-  void target(const Node& value) const {
+  void target(const YamlNode& value) const {
     if (!plain_text(value, false)) return;
     const std::string complaint = target_pattern_complaint(value.text);
     if (!complaint.empty()) {
@@ -338,14 +338,14 @@ class ValueCheck {
     }
   }
 
-  void each(const Node& value, void (ValueCheck::*item)(const Node&) const) const {
-    if (value.kind == Node::Kind::Scalar) return (this->*item)(value);
-    if (value.kind != Node::Kind::List) return wrong_type(value, "a text or a list of texts");
+  void each(const YamlNode& value, void (ValueCheck::*item)(const YamlNode&) const) const {
+    if (value.kind == YamlNode::Kind::Scalar) return (this->*item)(value);
+    if (value.kind != YamlNode::Kind::List) return wrong_type(value, "a text or a list of texts");
     if (value.items.empty()) {
       problems_.add(
           {"R10", concat(where_, " must not be an empty list"), value.at, "delete the key", {}});
     }
-    for (const Node& entry : value.items) (this->*item)(entry);
+    for (const YamlNode& entry : value.items) (this->*item)(entry);
   }
 
   const Field& field_;
@@ -353,28 +353,28 @@ class ValueCheck {
   Problems& problems_;
 };
 
-void check_field(const Node& value, const Field& field, const Shape& shape, const Shape& root,
+void check_field(const YamlNode& value, const Field& field, const Shape& shape, const Shape& root,
                  Problems& problems) {
   const std::string where =
       shape.path.empty() ? std::string(field.key) : concat(shape.path, ".", field.key);
   if (field.kind == FieldKind::Object) return check_shape(value, *field.shape, root, problems);
   if (field.kind != FieldKind::Objects) return ValueCheck(field, where, problems).check(value);
-  if (value.kind != Node::Kind::List && !(value.kind == Node::Kind::Null && field.key == "steps")) {
+  if (value.kind != YamlNode::Kind::List && !(value.kind == YamlNode::Kind::Null && field.key == "steps")) {
     problems.add({"R9",
                   concat(where, " must be a list, found ", kind_name(value.kind)),
                   value.at,
                   "start each item with `- `",
                   {}});
   }
-  for (const Node& item : value.items) check_shape(item, *field.shape, root, problems);
+  for (const YamlNode& item : value.items) check_shape(item, *field.shape, root, problems);
 }
 
 }  // namespace
 
-void check_shape(const Node& node, const Shape& shape, const Shape& root, Problems& problems) {
+void check_shape(const YamlNode& node, const Shape& shape, const Shape& root, Problems& problems) {
   const std::string method = method_of(node, shape);
   const std::vector<const Field*> fields = fields_of(shape, method);
-  if (node.kind != Node::Kind::Map) {
+  if (node.kind != YamlNode::Kind::Map) {
     const std::string name = shape.path.empty() ? "a recipe" : std::string(shape.path);
     problems.add({"R9",
                   concat(name, " must be a map of keys and values, found ", kind_name(node.kind)),
@@ -383,7 +383,7 @@ void check_shape(const Node& node, const Shape& shape, const Shape& root, Proble
                   {}});
     return;
   }
-  for (const Node::Entry& entry : node.entries) {
+  for (const YamlNode::Entry& entry : node.entries) {
     if (entry.key.starts_with("x-")) continue;
     const auto field = std::find_if(fields.begin(), fields.end(),
                                     [&](const Field* f) { return f->key == entry.key; });

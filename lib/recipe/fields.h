@@ -70,7 +70,7 @@ inline constexpr std::string_view kSchemaId = "edgecompress.recipe/v1";
 
 /// Checks a value against the tables: unknown, misplaced and missing keys, types and ranges, at
 /// every level. root: the whole language, searched for where a misplaced key belongs.
-void check_shape(const Node& node, const Shape& shape, const Shape& root, Problems& problems);
+void check_shape(const YamlNode& node, const Shape& shape, const Shape& root, Problems& problems);
 
 /// Scalars as the language writes them; nothing for any other text.
 std::optional<std::int64_t> parse_integer(std::string_view text);
@@ -80,10 +80,10 @@ std::optional<std::vector<int>> parse_version(std::string_view text);
 /// Values of a map that may be absent, or wrong and already reported: both give the default.
 class ObjectReader {
  public:
-  explicit ObjectReader(const Node* node) : node_(node) {}
+  explicit ObjectReader(const YamlNode* node) : node_(node) {}
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
-  const Node* find(std::string_view key) const;
+  const YamlNode* find(std::string_view key) const;
   /// True when the map has a key that is neither this one nor x-*, or when it is no map.
   bool has_other_keys(std::string_view key) const;
   ObjectReader object(std::string_view key) const { return ObjectReader(find(key)); }
@@ -97,7 +97,7 @@ class ObjectReader {
   std::vector<std::string> texts(std::string_view key) const;
 
  private:
-  const Node* node_;
+  const YamlNode* node_;
 };
 
 }  // namespace edgecompress

@@ -71,7 +71,7 @@ class TreeBuilder : public YAML::EventHandler {
  public:
   TreeBuilder(std::string_view text, Problems& problems) : text_(text), problems_(problems) {}
 
-  Node take() { return std::move(root_); }
+  YamlNode take() { return std::move(root_); }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++num_documents_ > 1) {
@@ -87,7 +87,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_properties(mark, "?", anchor);
-    Node node;
+    YamlNode node;
     node.at = place_of(mark, 1);
     if (wants_key()) refuse_key(node.at);
     put(std::move(node));
@@ -105,8 +105,8 @@ class TreeBuilder : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     refuse_properties(mark, tag, anchor);
-    Node node;
-    node.kind = Node::Kind::Scalar;
+    YamlNode node;
+    node.kind = YamlNode::Kind::Scalar;
     node.text = value;
     node.quoted = tag == "!";
     node.at = place_of(mark, value.size() + (node.quoted ? 2 : 0));
@@ -119,18 +119,18 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(mark, tag, anchor, Node::Kind::List);
+    open(mark, tag, anchor, YamlNode::Kind::List);
   }
   void OnSequenceEnd() override { open_.pop_back(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    open(mark, tag, anchor, Node::Kind::Map);
+    open(mark, tag, anchor, YamlNode::Kind::Map);
   }
   void OnMapEnd() override { open_.pop_back(); }
 
  private:
   struct Frame {
-    Node*
+    YamlNode*
         node;  // a parent only grows at its end after its last child is closed, so this stays valid
     bool value_next = false;
     std::unordered_map<std::string, SourceSpan> keys;
@@ -142,7 +142,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   bool wants_key() const {
-    return !open_.empty() && open_.back().node->kind == Node::Kind::Map && !open_.back().value_next;
+    return !open_.empty() && open_.back().node->kind == YamlNode::Kind::Map && !open_.back().value_next;
   }
 
   [[noreturn]] void refuse_key(const SourceSpan& at) {
@@ -169,7 +169,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
-  void start_entry(const Node& key) {
+  void start_entry(const YamlNode& key) {
     Frame& frame = open_.back();
     if (key.text == "<<" && !key.quoted) {
       problems_.add({"R11", "merge keys (<<) are not part of the recipe language", key.at, {}, {}});
@@ -187,13 +187,13 @@ class TreeBuilder : public YAML::EventHandler {
     frame.value_next = true;
   }
 
-  Node* put(Node node) {
+  YamlNode* put(YamlNode node) {
     if (open_.empty()) {
       root_ = std::move(node);
       return &root_;
     }
     Frame& frame = open_.back();
-    if (frame.node->kind == Node::Kind::List) {
+    if (frame.node->kind == YamlNode::Kind::List) {
       frame.node->items.push_back(std::move(node));
       return &frame.node->items.back();
     }
@@ -203,9 +203,9 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-            Node::Kind kind) {
+            YamlNode::Kind kind) {
     refuse_properties(mark, tag, anchor);
-    Node node;
+    YamlNode node;
     node.kind = kind;
     node.at = place_of(mark, 1);
     if (wants_key()) refuse_key(node.at);
@@ -214,34 +214,34 @@ class TreeBuilder : public YAML::EventHandler {
           {"R12", concat("nested deeper than ", kDepthLimit, " levels"), node.at, {}, {}});
       problems_.fail();
     }
-    Node* const placed = put(std::move(node));
+    YamlNode* const placed = put(std::move(node));
     open_.push_back({placed, false, {}});
   }
 
   std::string_view text_;
   Problems& problems_;
-  Node root_;
+  YamlNode root_;
   std::vector<Frame> open_;
   int num_documents_ = 0;
 };
 
 }  // namespace
 
-const Node* Node::find(std::string_view key) const {
+const YamlNode* YamlNode::find(std::string_view key) const {
   for (const Entry& entry : entries) {
     if (entry.key == key) return &entry.value;
   }
   return nullptr;
 }
 
-SourceSpan Node::key_at(std::string_view key) const {
+SourceSpan YamlNode::key_at(std::string_view key) const {
   for (const Entry& entry : entries) {
     if (entry.key == key) return entry.key_at;
   }
   return at;
 }
 
-Node read_nodes(std::string_view text, Problems& problems) {
+YamlNode read_nodes(std::string_view text, Problems& problems) {
   if (!check_bytes(text, problems)) problems.fail();
   TreeBuilder builder(text, problems);
   std::istringstream stream{std::string(text)};

@@ -9,7 +9,7 @@
 namespace edgecompress {
 
 /// A recipe file as a tree; every key and value knows its place.
-struct Node {
+struct YamlNode {
   enum class Kind { Null, Scalar, List, Map };
   struct Entry;
 
@@ -17,23 +17,23 @@ struct Node {
   SourceSpan at;
   std::string text;            ///< Scalar: without quotes
   bool quoted = false;         ///< Scalar: written in quotes or as a block
-  std::vector<Node> items;     ///< List
+  std::vector<YamlNode> items;     ///< List
   std::vector<Entry> entries;  ///< Map, in file order
 
   /// The value of a map's key; nullptr when this is no map or lacks the key.
-  const Node* find(std::string_view key) const;
+  const YamlNode* find(std::string_view key) const;
   /// The place of a map's key, or of the map when it lacks the key.
   SourceSpan key_at(std::string_view key) const;
 };
 
-struct Node::Entry {
+struct YamlNode::Entry {
   std::string key;
   SourceSpan key_at;
-  Node value;
+  YamlNode value;
 };
 
 /// Reads the strict YAML subset of docs/recipe-format.md (JSON is part of it).
 /// Adds what the file may not contain to `problems`; throws through it when reading cannot go on.
-Node read_nodes(std::string_view text, Problems& problems);
+YamlNode read_nodes(std::string_view text, Problems& problems);
 
 }  // namespace edgecompress

@@ -24,9 +24,9 @@ class StepReader {
   StepReader(Problems& problems, bool has_calibration)
       : problems_(problems), has_calibration_(has_calibration) {}
 
-  std::vector<Step> read(const Node& steps) {
+  std::vector<Step> read(const YamlNode& steps) {
     std::vector<Step> out;
-    for (const Node& item : steps.items) {
+    for (const YamlNode& item : steps.items) {
       const ObjectReader step(&item);
       Step read{.id = step.text("id", ""), .action = {}};
       if (step.has("id")) check_id(read.id, step.at("id"));
@@ -99,17 +99,24 @@ class StepReader {
     masked_ = masked_ || action == "mask";
   }
 
-  template <typename Method>
-  void check_calibration(const Method& method, const ObjectReader& body, std::string_view key) {
-    const Node* const value = body.find(key);
-    if (value == nullptr || has_calibration_ || !needs_calibration(method)) return;
+  void check_calibration(CalibrationNeed need, const ObjectReader& body, std::string_view key) {
+    const YamlNode* const value = body.find(key);
+    if (value == nullptr || has_calibration_ || need == CalibrationNeed::None) return;
     contradiction(value->at, concat(key, " ", backquoted(value->text), " needs calibration text"),
                   "add `calibration: {text: ...}` to the recipe");
   }
 
+  template <typename Repair>
+  static Repair read_repair(const ObjectReader& body) {
+    return body.text("repair", "none") == "none" ? Repair::None : Repair::LeastSquares;
+  }
+
   PruneStep read_prune(const ObjectReader& body) {
     StructuredCut cut{.score = read_structured_score(body)};
-    check_calibration(cut.score, body, "score");
+    cut.repair = default_repair(cut.score);
+    if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
+    const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
+    check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
     if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
     cut.ratio = body.share("ratio", cut.ratio);
     cut.channel_multiple = body.integer("channel_multiple", cut.channel_multiple);
@@ -118,7 +125,11 @@ class StepReader {
 
   MaskStep read_mask(const ObjectReader& body) {
     MaskStep step{.method = read_mask_method(body), .pattern = {}};
-    check_calibration(step.method, body, "method");
+    step.repair = read_repair<MaskRepair>(body);
+    const bool by_repair =
+        calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
+    check_calibration(calibration_need(step.method, step.repair), body,
+                      by_repair ? "repair" : "method");
     const std::string pattern = body.text("pattern", "");
     step.pattern =
         parse_mask_pattern(pattern, body.share("sparsity", 0.5)).value_or(SparsityPattern{});
@@ -162,7 +173,7 @@ class StepReader {
     return {};
   }
 
-  QuantizeStep::Rule read_rule(const Node& item, const QuantScheme& weights) {
+  QuantizeStep::Rule read_rule(const YamlNode& item, const QuantScheme& weights) {
     const ObjectReader body(&item);
     QuantizeStep::Rule rule;
     rule.targets = {.match = body.texts("match"), .except = body.texts("except")};
@@ -179,13 +190,13 @@ class StepReader {
 
   QuantizeStep read_quantize(const ObjectReader& body) {
     QuantizeStep step{.method = read_quantize_method(body)};
-    check_calibration(step.method, body, "method");
+    check_calibration(calibration_need(step.method), body, "method");
     step.weights = read_scheme(body.object("weights"), step.weights);
     step.embedding = read_table(body.object("embedding"), *step.embedding);
     step.head = read_table(body.object("head"), *step.head);
-    const Node* const rules = body.find("rules");
+    const YamlNode* const rules = body.find("rules");
     if (rules == nullptr) return step;
-    for (const Node& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
+    for (const YamlNode& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
     return step;
   }
 
@@ -217,20 +228,10 @@ Calibration read_calibration(const ObjectReader& body, const std::filesystem::pa
   return calibration;
 }
 
-Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path& path,
-                           Problems& problems) {
-  constexpr std::int64_t kPaperWindow = 2048;
+Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path& path) {
   Evaluation evaluation{.text = resolved(path, body.text("text", ""))};
   evaluation.protocol = body.text("protocol", evaluation.protocol);
-  const bool fixed = evaluation.protocol == "gptq-2048";
-  evaluation.window = body.integer("window", fixed ? kPaperWindow : evaluation.window);
-  if (fixed && evaluation.window != kPaperWindow) {
-    problems.add({"R17",
-                  concat("protocol gptq-2048 with a window of ", evaluation.window),
-                  body.at("window"),
-                  "use protocol `gptq` for other windows",
-                  {}});
-  }
+  evaluation.window = body.integer("window", evaluation.window);
   if (body.has("max_windows")) evaluation.max_windows = body.integer("max_windows", 1);
   return evaluation;
 }
@@ -252,7 +253,7 @@ std::string similar_file(const std::filesystem::path& path) {
 
 Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) {
   Problems problems(path.string(), text);
-  const Node root = read_nodes(text, problems);
+  const YamlNode root = read_nodes(text, problems);
   check_shape(root, kRecipeShape, kRecipeShape, problems);
   const ObjectReader reader(&root);
   Recipe recipe{.name = reader.text("name", ""),
@@ -263,16 +264,16 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
   recipe.seed = static_cast<std::uint64_t>(reader.integer("seed", 0));
   if (reader.has("calibration"))
     recipe.calibration = read_calibration(reader.object("calibration"), path);
-  if (const Node* const steps = reader.find("steps")) {
+  if (const YamlNode* const steps = reader.find("steps")) {
     if (steps->items.empty() &&
-        (steps->kind == Node::Kind::List || steps->kind == Node::Kind::Null)) {
+        (steps->kind == YamlNode::Kind::List || steps->kind == YamlNode::Kind::Null)) {
       problems.add(
           {"R14", "the recipe has no steps and would do nothing", reader.at("steps"), {}, {}});
     }
     recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
   }
   if (reader.has("evaluate"))
-    recipe.evaluation = read_evaluation(reader.object("evaluate"), path, problems);
+    recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
   problems.fail_if_any();
   return recipe;
 }

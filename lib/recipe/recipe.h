@@ -31,6 +31,7 @@ struct PruneStep {
 struct MaskStep {
   MaskMethod method;
   SparsityPattern pattern;
+  MaskRepair repair = MaskRepair::None;
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 
@@ -70,9 +71,8 @@ struct Calibration {
 
 struct Evaluation {
   std::filesystem::path text;
-  std::string protocol =
-      "gptq";  ///< or "gptq-2048": the same with the window fixed, so that papers compare
-  std::int64_t window = 512;  ///< tokens; 2048 with "gptq-2048"
+  std::string protocol = "gptq-2048";  ///< the only one so far
+  std::int64_t window = 2048;          ///< tokens; papers use 2048
   std::optional<std::int64_t> max_windows = {};
 };
 

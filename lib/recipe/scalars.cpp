@@ -75,13 +75,13 @@ std::optional<std::vector<int>> parse_version(std::string_view text) {
   return parts;
 }
 
-const Node* ObjectReader::find(std::string_view key) const {
+const YamlNode* ObjectReader::find(std::string_view key) const {
   return node_ == nullptr ? nullptr : node_->find(key);
 }
 
 bool ObjectReader::has_other_keys(std::string_view key) const {
-  if (node_ == nullptr || node_->kind != Node::Kind::Map) return true;
-  return std::any_of(node_->entries.begin(), node_->entries.end(), [&](const Node::Entry& entry) {
+  if (node_ == nullptr || node_->kind != YamlNode::Kind::Map) return true;
+  return std::any_of(node_->entries.begin(), node_->entries.end(), [&](const YamlNode::Entry& entry) {
     return entry.key != key && !entry.key.starts_with("x-");
   });
 }
@@ -91,33 +91,33 @@ SourceSpan ObjectReader::at(std::string_view key) const {
 }
 
 std::int64_t ObjectReader::integer(std::string_view key, std::int64_t otherwise) const {
-  const Node* const value = find(key);
+  const YamlNode* const value = find(key);
   return value == nullptr ? otherwise : parse_integer(value->text).value_or(otherwise);
 }
 
 double ObjectReader::share(std::string_view key, double otherwise) const {
-  const Node* const value = find(key);
+  const YamlNode* const value = find(key);
   return value == nullptr ? otherwise : parse_share(value->text).value_or(otherwise);
 }
 
 bool ObjectReader::boolean(std::string_view key, bool otherwise) const {
-  const Node* const value = find(key);
+  const YamlNode* const value = find(key);
   if (value == nullptr || (value->text != "true" && value->text != "false")) return otherwise;
   return value->text == "true";
 }
 
 std::string ObjectReader::text(std::string_view key, std::string_view otherwise) const {
-  const Node* const value = find(key);
-  return value == nullptr || value->kind != Node::Kind::Scalar ? std::string(otherwise)
+  const YamlNode* const value = find(key);
+  return value == nullptr || value->kind != YamlNode::Kind::Scalar ? std::string(otherwise)
                                                                : value->text;
 }
 
 std::vector<std::string> ObjectReader::texts(std::string_view key) const {
-  const Node* const value = find(key);
+  const YamlNode* const value = find(key);
   if (value == nullptr) return {};
-  if (value->kind == Node::Kind::Scalar) return {value->text};
+  if (value->kind == YamlNode::Kind::Scalar) return {value->text};
   std::vector<std::string> out;
-  for (const Node& item : value->items) out.push_back(item.text);
+  for (const YamlNode& item : value->items) out.push_back(item.text);
   return out;
 }
 

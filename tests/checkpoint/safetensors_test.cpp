@@ -323,10 +323,12 @@ TEST_CASE("a hostile header of 100 MB is refused within a second and 256 MiB", "
        {"S7", [] { return million_tensors(); }}}));
   INFO("expected " << code);
   const std::string file = make();
-  const Cost cost = cost_of_refusal(file, code);
+  [[maybe_unused]] const Cost cost = cost_of_refusal(file, code);
+#if !defined(__SANITIZE_ADDRESS__)  // its shadow memory and checks are not edgecompress's cost
   CHECK(cost.seconds < 2);  // twice the promise: the machine that runs the tests may be slow
   // with the header's own pages, which a mapped file adds, the sum stays below 256 MiB
   CHECK(cost.bytes < (std::int64_t{256} << 20) - static_cast<std::int64_t>(kHostileSize));
+#endif
 }
 
 }  // namespace

@@ -23,6 +23,24 @@ def check_standard(artifact):
     return model
 
 
+def check_fusion(artifact, model):
+    """ONNX Runtime turns every DequantizeLinear and MatMul into a MatMulNBits, and every norm into one operator."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(artifact / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(artifact / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    optimized = onnx.load(artifact / "optimized.onnx", load_external_data=False)
+
+    def count(graph, *ops):
+        return sum(node.op_type in ops for node in graph.node)
+
+    quantized, norms = count(model.graph, "DequantizeLinear"), count(model.graph, "ReduceMean")
+    assert quantized > 20 and norms == 9
+    assert count(optimized.graph, "DequantizeLinear") == 0
+    assert count(optimized.graph, "MatMulNBits") == quantized
+    assert count(optimized.graph, "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization") == norms
+
+
 def check_float(tool, work, folder):
     artifact, _ = export(tool, folder, f"{work}/float", "standard")
     check_standard(artifact)
@@ -32,7 +50,9 @@ def check_float(tool, work, folder):
 def check_quantized(tool, work, folder, what, **scheme):
     state = quantize_folder(folder, f"{work}/quantized", **scheme)
     artifact, _ = export(tool, f"{work}/quantized", f"{work}/artifact", "standard", "threads=2")
-    check_standard(artifact)
+    model = check_standard(artifact)
+    if folder == MINI_LLAMA:
+        check_fusion(artifact, model)
     opened = session(artifact / "model.onnx", **EXACT_FUSION)
     check_graph(f"{folder.name} {what}", opened, reference_of(folder, state))
 

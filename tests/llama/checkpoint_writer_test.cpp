@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/float16.h"
 #include "llama/model_folder.h"
+#include "llama/quantization_config.h"
+#include "refusal.h"
 #include "support/catch.h"
 #include "support/temp_dir.h"
 #include "tiny_model.h"
@@ -139,6 +141,13 @@ TEST_CASE("a quantized tied table is stored once", "[llama]") {
   CHECK(model.store().find("lm_head.weight") == nullptr);
   CHECK(model.store().find("lm_head.weight_scale") != nullptr);
   CHECK(model.store().get("model.embed_tokens.weight").bytes.size() == 40 * 32);
+  // without a scheme of its own transformers would take the table's integers for the head's weights
+  const auto quantization = QuantizationConfig::parse(model.config().document, "config.json");
+  REQUIRE(quantization.has_value());
+  const auto head = quantization->find("lm_head", "Linear");
+  REQUIRE(head.has_value());
+  CHECK(head->scheme == std::get<QuantizedForm>(form).scheme);
+  CHECK(head->layout == QuantizedLayout::Plain);
 }
 
 TEST_CASE("the same model gives the same bytes, and the returned hashes are theirs", "[llama]") {

@@ -144,9 +144,11 @@ TEST_CASE("an artifact accounts for every file and every stored byte", "[onnx_ex
   CHECK(artifact.warnings.empty());
 
   const onnx_ir::ModelProto model = read_graph(artifact.graph);
-  REQUIRE(model.metadata_props_size() == 1);
-  CHECK(model.metadata_props(0).key() == "edgecompress");
-  CHECK(model.metadata_props(0).value() == "{\"bits\": 16}");
+  REQUIRE(model.metadata_props_size() == 2);
+  CHECK(model.metadata_props(0).key() == "edgecompress_version");
+  CHECK(model.metadata_props(0).value() == model.producer_version());
+  CHECK(model.metadata_props(1).key() == "edgecompress");
+  CHECK(model.metadata_props(1).value() == "{\"bits\": 16}");
   CHECK(model.producer_name() == "edgecompress");
   CHECK_FALSE(model.producer_version().empty());
   CHECK(std::ssize(artifact.tensors) == model.graph().initializer_size());

@@ -168,6 +168,34 @@ TEST_CASE("the scale of a row is repeated for each of its blocks", "[onnx_export
   }
 }
 
+TEST_CASE("the scale of a group is its block's", "[onnx_export]") {
+  const QuantScheme scheme{.bits = 4, .group_size = 32};
+  const MadeMatrix made(5, 96, scheme, DType::I32);
+  const auto scales = all_floats(nbits_scales(made.stacked(), nbits_grid(scheme, 96, "m"), 1));
+  REQUIRE(scales.size() == 15);
+  for (std::size_t i = 0; i < scales.size(); ++i) {
+    CHECK(scales[i] ==
+          made.scale(static_cast<std::int64_t>(i) / 3, static_cast<std::int64_t>(i) % 3));
+  }
+}
+
+TEST_CASE("codes are transposed strip by strip", "[onnx_export]") {
+  // Rows so many that a strip of 32 MiB holds 16 columns only, and the last strip fewer.
+  constexpr std::int64_t kRows = 1'100'000;
+  constexpr std::int64_t kColumns = 18;
+  const DType stored = GENERATE(DType::I8, DType::I32);
+  const MadeMatrix made(kRows, kColumns, {.bits = 4}, stored);
+  const auto codes = all_bytes(transposed_codes(made.stacked(), 2));
+  REQUIRE(std::ssize(codes) == kRows * kColumns / 2);
+  std::int64_t wrong = 0;
+  for (std::int64_t column = 0; column < kColumns; ++column) {
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      wrong += signed_element(codes, column * kRows + row, 4) != made.code(row, column);
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("transposed codes, scales and zero points stand where DequantizeLinear reads them",
           "[onnx_export]") {
   const int bits = GENERATE(4, 8);

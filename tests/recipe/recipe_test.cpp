@@ -52,7 +52,7 @@ steps:
     export: { format: onnx, accuracy_level: 1, context_length: 4096 }
 evaluate:
   text: texts/test.txt
-  protocol: gptq
+  protocol: gptq-2048
   window: 256
   max_windows: 40
 x-owner: { anything: [goes, 1] }
@@ -76,7 +76,7 @@ TEST_CASE("a recipe says what its file says", "[recipe]") {
 
   REQUIRE(recipe.evaluation.has_value());
   CHECK(recipe.evaluation->text == "recipes/texts/test.txt");
-  CHECK(recipe.evaluation->protocol == "gptq");
+  CHECK(recipe.evaluation->protocol == "gptq-2048");
   CHECK(recipe.evaluation->window == 256);
   CHECK(recipe.evaluation->max_windows == 40);
 }
@@ -145,8 +145,8 @@ steps:
   CHECK_FALSE(recipe.calibration->sha256.has_value());
   CHECK(recipe.calibration->samples == 128);
   CHECK(recipe.calibration->sequence_length == 512);
-  CHECK(recipe.evaluation->protocol == "gptq");
-  CHECK(recipe.evaluation->window == 512);
+  CHECK(recipe.evaluation->protocol == "gptq-2048");
+  CHECK(recipe.evaluation->window == 2048);
   CHECK_FALSE(recipe.evaluation->max_windows.has_value());
   const StructuredCut& cut = std::get<PruneStep>(recipe.steps[0].action).cut;
   CHECK(std::get<MagnitudeScore>(cut.score).norm == 2);
@@ -201,14 +201,6 @@ TEST_CASE("every mask pattern has its text", "[recipe]") {
     const Recipe recipe = parse_recipe(before + text + "}\n", "p.ec.yaml");
     CHECK(std::get<MaskStep>(recipe.steps.at(0).action).pattern == pattern);
   }
-}
-
-TEST_CASE("the papers' protocol fixes the window", "[recipe]") {
-  const Recipe recipe = parse_recipe(
-      "schema: edgecompress.recipe/v1\nname: p\nevaluate: {text: e.txt, protocol: gptq-2048}\n"
-      "steps: [{id: q, quantize: {method: rtn}}]\n",
-      "p.ec.yaml");
-  CHECK(recipe.evaluation->window == 2048);
 }
 
 TEST_CASE("Windows line ends change nothing", "[recipe]") {
