@@ -1,0 +1,24 @@
+#pragma once
+
+#include "llama/checkpoint_writer.h"
+#include "llama/model_folder.h"
+#include "methods/quantize_method.h"
+#include "pipeline/weight_change.h"
+
+namespace edgecompress {
+
+/// A matrix as it will be stored.
+struct NewMatrix {
+  WeightValue value;
+  WeightChange change;
+};
+
+/// The matrix's values as floats.
+NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads);
+
+/// Puts a matrix on a grid, some rows at a time, so that it is never in memory as floats: the
+/// embedding of a large vocabulary is by far the largest matrix of a model.
+NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
+                          const QuantizeMethod& method, int num_threads);
+
+}  // namespace edgecompress
