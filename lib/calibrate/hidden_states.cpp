@@ -56,16 +56,16 @@ void for_each_piece(
 
 }  // namespace
 
-HiddenStates::HiddenStates(std::int64_t count, std::int64_t length, std::int64_t hidden_size,
+HiddenStates::HiddenStates(std::int64_t count, std::int64_t length, std::int64_t width,
                            const HiddenStateStorage& storage) {
-  const auto bytes = static_cast<std::uint64_t>(count * length * hidden_size) * sizeof(float);
+  const auto bytes = static_cast<std::uint64_t>(count * length * width) * sizeof(float);
   in_file_ = bytes > storage.memory_limit_bytes;
   if (!in_file_) {
-    states_ = at::empty({count, length, hidden_size}, at::kFloat);
+    states_ = at::empty({count, length, width}, at::kFloat);
     return;
   }
   float* const data = map_spill_file(bytes, storage.spill_folder);
-  states_ = at::from_blob(data, {count, length, hidden_size},
+  states_ = at::from_blob(data, {count, length, width},
                           [bytes](void* mapping) { ::munmap(mapping, bytes); }, at::kFloat);
 }
 

@@ -23,6 +23,9 @@ class HiddenStates {
   /// Starts with the embeddings of the windows' tokens. Reads only the rows of the embedding that occur.
   HiddenStates(const TokenWindows& windows, const StoredMatrix& embedding,
                const HiddenStateStorage& storage);
+  /// Uninitialized activations of any width, kept the same way.
+  HiddenStates(std::int64_t count, std::int64_t length, std::int64_t width,
+               const HiddenStateStorage& storage);
   /// The same from a float matrix [vocab_size, hidden_size].
   HiddenStates(const TokenWindows& windows, const at::Tensor& embedding,
                const HiddenStateStorage& storage);
@@ -38,9 +41,6 @@ class HiddenStates {
   void release(std::int64_t begin, std::int64_t end);
 
  private:
-  HiddenStates(std::int64_t count, std::int64_t length, std::int64_t hidden_size,
-               const HiddenStateStorage& storage);
-
   at::Tensor states_;
   bool in_file_ = false;
 };

@@ -29,14 +29,14 @@ at::Tensor load_matrix(const StoredMatrix& matrix, int num_threads) {
 
 BlockWeights load_block(const ModelFolder& model, std::int64_t block, int num_threads) {
   const LlamaConfig& config = model.config();
-  BlockWeights loaded{.shape = config.blocks.at(static_cast<std::size_t>(block)),
-                      .head_dim = config.head_dim,
-                      .rms_norm_eps = config.rms_norm_eps,
-                      .input_norm = load_vector(model, input_norm_module(block) + ".weight"),
-                      .post_attention_norm =
-                          load_vector(model, post_attention_norm_module(block) + ".weight"),
-                      .weights = {},
-                      .biases = {}};
+  BlockWeights loaded{
+      .shape = config.blocks.at(static_cast<std::size_t>(block)),
+      .head_dim = config.head_dim,
+      .rms_norm_eps = config.rms_norm_eps,
+      .input_norm = load_vector(model, input_norm_module(block) + ".weight"),
+      .post_attention_norm = load_vector(model, post_attention_norm_module(block) + ".weight"),
+      .weights = {},
+      .biases = {}};
   for (const LinearKind kind : kLinearKinds) {
     const std::string module = module_name({block, kind});
     loaded.weight(kind) = load_matrix(model.matrix(module), num_threads);

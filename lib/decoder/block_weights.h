@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <array>
 #include <cstdint>
+
+#include <ATen/core/Tensor.h>
 
 #include "llama/model_folder.h"
 
@@ -22,8 +22,10 @@ struct BlockWeights {
   double rms_norm_eps = 0;
   at::Tensor input_norm;           ///< [hidden_size]
   at::Tensor post_attention_norm;  ///< [hidden_size]
-  std::array<at::Tensor, kLinearKinds.size()> weights;  ///< by LinearKind, [out_features, in_features]
-  std::array<at::Tensor, kLinearKinds.size()> biases;   ///< by LinearKind, [out_features] or undefined
+  std::array<at::Tensor, kLinearKinds.size()>
+      weights;  ///< by LinearKind, [out_features, in_features]
+  std::array<at::Tensor, kLinearKinds.size()>
+      biases;  ///< by LinearKind, [out_features] or undefined
 
   at::Tensor& weight(LinearKind kind) { return weights[static_cast<std::size_t>(kind)]; }
   const at::Tensor& weight(LinearKind kind) const {
@@ -40,7 +42,8 @@ at::Tensor load_matrix(const StoredMatrix& matrix, int num_threads);
 /// Cost: the block's parameters x 4 bytes.
 BlockWeights load_block(const ModelFolder& model, std::int64_t block, int num_threads);
 
-/// The block on the target's device, its matrices in the target's type; norms and biases stay float.
+/// The block on the target's device, its matrices in the target's type; norms and biases stay
+/// float.
 BlockWeights to_target(const BlockWeights& block, const ComputeTarget& target);
 
 }  // namespace edgecompress

@@ -2,6 +2,8 @@
 
 #include <variant>
 
+#include "methods/gptq_options.h"
+
 namespace edgecompress {
 
 /// How the range of a group is chosen before rounding.
@@ -16,6 +18,6 @@ struct RtnOptions {
   ClipSearch clip = ClipSearch::None;
 };
 
-using QuantizeMethod = std::variant<RtnOptions>;
+using QuantizeMethod = std::variant<RtnOptions, GptqOptions>;
 
 }  // namespace edgecompress

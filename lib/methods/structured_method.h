@@ -17,7 +17,17 @@ struct MagnitudeScore {
 /// channels removed).
 struct ActivationScore {};
 
-using StructuredScore = std::variant<MagnitudeScore, ActivationScore>;
+/// The parts whose removal costs the least output error go one after the other, the rest making up
+/// for each (optimal brain surgeon for structures, arXiv 2302.04089). Implies least squares.
+struct OutputErrorScore {};
+
+using StructuredScore = std::variant<MagnitudeScore, ActivationScore, OutputErrorScore>;
+
+/// What is done to the columns of o_proj and down_proj that stay.
+enum class CutRepair {
+  None,          ///< they stay as they are
+  LeastSquares,  ///< they are solved for the dense outputs; needs calibration
+};
 
 /// What the removal ratio is a share of.
 enum class StructuredTarget { Parameters, Flops };
@@ -28,6 +38,7 @@ struct StructuredCut {
   StructuredScore score = MagnitudeScore{};
   StructuredTarget target = StructuredTarget::Parameters;
   double ratio = 0.2;                  ///< of the decoder blocks' linear parameters or FLOPs, 0..1
+  CutRepair repair = CutRepair::None;
   std::int64_t channel_multiple = 32;  ///< FFN widths are rounded to a multiple of this
 };
 

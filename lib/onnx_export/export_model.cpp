@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "checkpoint/shard_index.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "onnx_export/external_data.h"
@@ -111,6 +112,7 @@ void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& 
   for (const std::string file : kCopiedFiles) {
     const std::filesystem::path source = model.path() / file;
     if (std::filesystem::exists(source)) {
+      refuse_outside_link(model.path(), source);
       folder.write(file, read_text_file(source, kLargestCopiedFile));
     }
   }

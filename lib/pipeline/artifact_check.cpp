@@ -94,10 +94,10 @@ ArtifactReport check_artifact(const std::filesystem::path& graph, const Artifact
     report.top1_agreement = exact.top1_agreement.value();
   }
   std::filesystem::remove(exact_graph);
-  refuse_mismatch("the largest logit difference", report.max_logit_error,
+  refuse_mismatch("the largest logit difference", *report.max_logit_error,
                   kLogitTolerance * max_logit);
   refuse_mismatch("the largest difference between prefill and token by token",
-                  report.cache_split_error, kLogitTolerance * max_logit);
+                  *report.cache_split_error, kLogitTolerance * max_logit);
   if (reference.origin == WindowOrigin::Random) return report;
 
   const double expected = score_windows(reference.windows, reference.logits, {}).perplexity;

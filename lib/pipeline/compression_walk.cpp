@@ -4,11 +4,14 @@
 #include <utility>
 
 #include "base/error.h"
+#include "calibrate/layer_inputs.h"
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
-#include "pipeline/block_steps.h"
+#include "pipeline/block_cut.h"
+#include "pipeline/layer_steps.h"
 #include "pipeline/stored_steps.h"
 #include "pipeline/weight_change.h"
+#include "stats/hessian.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -22,11 +25,13 @@ struct Stage {
   LanguageModelHead head;
 };
 
-/// What happened to one block on its way through the steps.
-struct Transformed {
-  BlockWeights block;
-  std::map<LinearKind, QuantizedMatrix> codes;
-  std::map<LinearKind, at::Tensor> masks;
+/// One block after each of the steps, and what is reported of its layers.
+struct BlockHistory {
+  std::vector<BlockWeights> after;  ///< [0] dense, [i + 1] after step i
+  BlockWeights cut;                 ///< after the prune steps
+  std::map<LinearKind, LayerState> layers;
+  std::map<LinearKind, double> output_errors;
+  std::vector<std::string> fallbacks;
 };
 
 WeightValue float_value(const at::Tensor& weight) {
@@ -40,11 +45,18 @@ std::vector<float> vector_value(const at::Tensor& values) {
   return {data, data + contiguous.numel()};
 }
 
-void refuse_lost_masks(const Transformed& done) {
-  for (const auto& [kind, mask] : done.masks) {
-    const at::Tensor dropped = done.block.weight(kind).masked_select(mask.logical_not());
-    ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+void refuse_lost_mask(const LayerState& layer) {
+  if (!layer.keep.defined()) return;
+  const at::Tensor dropped = layer.weight.masked_select(layer.keep.logical_not());
+  ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+}
+
+std::vector<LinearKind> layers_of(InputGroup group) {
+  std::vector<LinearKind> kinds;
+  for (const LinearKind kind : kLinearKinds) {
+    if (input_group(kind) == group) kinds.push_back(kind);
   }
+  return kinds;
 }
 
 class Walk {
@@ -110,7 +122,7 @@ class Walk {
     WeightValue table = transform_stored(std::string(kEmbeddingModule)).value;
     const StoredMatrix dense = model_.matrix(kEmbeddingModule);
     const auto* const codes = std::get_if<QuantizedMatrix>(&table);
-    if (codes != nullptr && (texts_.evaluation || plan_.needs_calibration)) {
+    if (codes != nullptr && (texts_.evaluation || plan_.needs_calibration())) {
       start_states(dense, dequantized(*codes, compute_.num_threads));
     } else {
       start_states(dense, dense);
@@ -132,34 +144,97 @@ class Walk {
               ? std::make_unique<HiddenStates>(*texts_.evaluation, compressed, storage)
               : std::make_unique<HiddenStates>(*texts_.evaluation, dense, storage);
     }
-    if (plan_.needs_calibration) {
+    if (plan_.needs_calibration()) {
       calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
     }
   }
 
-  std::optional<InputNorms> norms_when_needed(bool needed, const BlockWeights& block) {
-    if (!needed) return std::nullopt;
-    return measure_input_norms(*calibration_, to_target(block, compute_.target), rotary_,
-                               compute_.target);
+  /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
+  void cut(BlockHistory& history) {
+    history.cut = history.after.front();
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      const auto* const prune = std::get_if<PruneStep>(&step.action);
+      if (prune == nullptr) continue;
+      std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
+      CutResult result = prune_block(history.cut, tokens ? &*tokens : nullptr, prune->cut,
+                                     plan_.widths.at(step.id), model_.config().dtype);
+      history.cut = std::move(result.block);
+      history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
+                               result.fallbacks.end());
+      history.after[i + 1] = history.cut;
+    }
   }
 
-  void apply(const Step& step, std::int64_t index, Transformed& state) {
-    if (const auto* prune = std::get_if<PruneStep>(&step.action)) {
-      const auto norms = norms_when_needed(needs_calibration(prune->cut.score), state.block);
-      state.block = cut_block(state.block, choose_parts(state.block, norms, prune->cut.score,
-                                                        plan_.widths.at(step.id)));
-    } else if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
-      const auto norms = norms_when_needed(needs_calibration(mask->method), state.block);
-      MaskedBlock masked = mask_block(state.block, index, norms, *mask);
-      state.block = std::move(masked.block);
-      for (auto& [kind, keep] : masked.masks) state.masks.insert_or_assign(kind, keep);
-    } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
-      QuantizedBlock quantized =
-          quantize_block(state.block, index, *quantize, compute_.num_threads);
-      state.block = std::move(quantized.block);
-      state.codes = std::move(quantized.codes);
+  std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
+    if (need == CalibrationNeed::None) return std::nullopt;
+    return SequentialBlock(*calibration_, rotary_, compute_.target, compute_.storage);
+  }
+
+  /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
+  /// finished layers before it.
+  void compress_layers(std::int64_t index, BlockHistory& history) {
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      if (!std::holds_alternative<PruneStep>(plan_.steps[i].action)) {
+        history.after[i + 1] = history.cut;
+      }
     }
-    refuse_lost_masks(state);
+    BlockWeights finished = history.cut;
+    std::optional<SequentialBlock> tokens = tokens_when(plan_.layer_need);
+    for (const InputGroup group : kInputGroups) {
+      std::optional<GroupInputs> inputs;
+      if (tokens) {
+        inputs.emplace(gather_inputs(*tokens, group, to_target(finished, compute_.target),
+                                     plan_.layer_need == CalibrationNeed::Hessian
+                                         ? InputDetail::Hessian
+                                         : InputDetail::Norms));
+      }
+      for (const LinearKind kind : layers_of(group)) {
+        const LinearId id{index, kind};
+        with_context(concat("compressing ", module_name(id)), [&] {
+          compress_layer(id, inputs ? &*inputs : nullptr, history);
+        });
+        finished.weight(kind) = history.layers.at(kind).weight;
+      }
+    }
+    if (tokens) {
+      tokens->finish(to_target(finished, compute_.target));
+    } else if (calibration_ != nullptr) {
+      advance(*calibration_, to_target(finished, compute_.target), rotary_, compute_.target);
+    }
+  }
+
+  void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
+    const std::string module = module_name(id);
+    const at::Tensor before = history.cut.weight(id.kind).contiguous();
+    LayerState layer{.weight = before, .keep = {}, .codes = {}, .damping_rung = {},
+                     .clipped_share = {}, .fallbacks = history.fallbacks};
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      if (std::holds_alternative<PruneStep>(step.action)) continue;
+      layer = apply(step, module, std::move(layer), inputs);
+      refuse_lost_mask(layer);
+      history.after[i + 1].weight(id.kind) = layer.weight;
+    }
+    if (inputs != nullptr && inputs->hessian().defined()) {
+      const double energy = output_energy(before, inputs->hessian());
+      const double lost = output_energy(before - layer.weight, inputs->hessian());
+      history.output_errors[id.kind] = energy > 0 ? lost / energy : 0;
+    }
+    history.layers.insert_or_assign(id.kind, std::move(layer));
+  }
+
+  LayerState apply(const Step& step, const std::string& module, LayerState layer,
+                   GroupInputs* inputs) const {
+    if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
+      if (!targets(mask->targets, module)) return layer;
+      return mask_layer(std::move(layer), inputs, *mask, model_.config().dtype);
+    }
+    const auto& quantize = std::get<QuantizeStep>(step.action);
+    const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
+    if (form == nullptr) return layer;
+    return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
+                          compute_.num_threads);
   }
 
   void carry(Stage& stage, const BlockWeights& block) {
@@ -172,30 +247,22 @@ class Walk {
   }
 
   void walk_block(std::int64_t index) {
-    const BlockWeights dense = load_block(model_, index, compute_.num_threads);
-    Transformed state{.block = dense, .codes = {}, .masks = {}};
-    carry(stages_[0], dense);
-    BlockWeights cut = dense;
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      apply(plan_.steps[i], index, state);
-      if (std::holds_alternative<PruneStep>(plan_.steps[i].action)) cut = state.block;
-      carry(stages_[i + 1], state.block);
-    }
-    for (const LinearKind kind : kLinearKinds) {
-      add_report(module_name({index, kind}),
-                 change_between(cut.weight(kind), state.block.weight(kind), compute_.num_threads));
-    }
-    if (calibration_ != nullptr) {
-      advance(*calibration_, to_target(state.block, compute_.target), rotary_, compute_.target);
-    }
-    store(index, std::move(state));
+    BlockHistory history;
+    history.after.resize(plan_.steps.size() + 1);
+    history.after[0] = load_block(model_, index, compute_.num_threads);
+    cut(history);
+    compress_layers(index, history);
+    for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
+    for (const LinearKind kind : kLinearKinds) report_layer({index, kind}, history);
+    store(index, std::move(history));
   }
 
   /// Whether weights go to the nearest code and nothing is carried along: then no block is needed
   /// in memory as floats.
   bool rounds_only() const {
-    return plan_.steps.size() == 1 && quantize_step() != nullptr && !texts_.evaluation &&
-           !plan_.needs_calibration;
+    const QuantizeStep* const step = quantize_step();
+    return step != nullptr && plan_.steps.size() == 1 && !texts_.evaluation &&
+           std::holds_alternative<RtnOptions>(step->method);
   }
 
   void round_block(std::int64_t index) {
@@ -224,18 +291,30 @@ class Walk {
     return vectors;
   }
 
-  void store(std::int64_t index, Transformed state) {
+  void report_layer(LinearId id, const BlockHistory& history) {
+    const LayerState& layer = history.layers.at(id.kind);
+    add_report(module_name(id), change_between(history.cut.weight(id.kind).contiguous(),
+                                               layer.weight, compute_.num_threads));
+    TensorReport& report = tensors_.back();
+    if (history.output_errors.count(id.kind) > 0) {
+      report.relative_output_error = history.output_errors.at(id.kind);
+    }
+    report.damping_rung = layer.damping_rung;
+    report.clipped_share = layer.clipped_share;
+    report.fallbacks = layer.fallbacks;
+  }
+
+  void store(std::int64_t index, BlockHistory history) {
+    const BlockWeights& block = history.cut;
     std::map<LinearKind, WeightValue> weights;
     std::map<std::string, std::vector<float>> vectors{
-        {input_norm_module(index) + ".weight", vector_value(state.block.input_norm)},
-        {post_attention_norm_module(index) + ".weight",
-         vector_value(state.block.post_attention_norm)}};
-    for (const LinearKind kind : kLinearKinds) {
-      const auto codes = state.codes.find(kind);
-      weights.emplace(kind, codes == state.codes.end() ? float_value(state.block.weight(kind))
-                                                       : WeightValue(std::move(codes->second)));
-      if (state.block.bias(kind).defined()) {
-        vectors.emplace(module_name({index, kind}) + ".bias", vector_value(state.block.bias(kind)));
+        {input_norm_module(index) + ".weight", vector_value(block.input_norm)},
+        {post_attention_norm_module(index) + ".weight", vector_value(block.post_attention_norm)}};
+    for (auto& [kind, layer] : history.layers) {
+      weights.emplace(kind, layer.codes ? WeightValue(std::move(*layer.codes))
+                                        : float_value(layer.weight));
+      if (block.bias(kind).defined()) {
+        vectors.emplace(module_name({index, kind}) + ".bias", vector_value(block.bias(kind)));
       }
     }
     writer_.write_block(index, weights, vectors);
@@ -315,7 +394,7 @@ class Walk {
 WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
                 const EvaluationOptions& compute, CheckpointWriter& writer,
                 const Progress& progress) {
-  ensure(!plan.needs_calibration || texts.calibration.has_value(), "calibration tokens");
+  ensure(!plan.needs_calibration() || texts.calibration.has_value(), "calibration tokens");
   return Walk(model, plan, texts, compute, writer).run(progress);
 }
 

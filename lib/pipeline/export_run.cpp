@@ -17,6 +17,7 @@ std::string format_name(const OnnxFormat& format) {
 
 Report report_of_input(const ModelFolder& model, const std::string& command) {
   Report report;
+  report.warnings = model.store().warnings();
   report.tool_version = kVersion;
   report.command = command;
   report.model_name = std::filesystem::canonical(model.path()).filename().string();
@@ -52,7 +53,7 @@ Report run_export(const ExportOptions& exporting, const RunOptions& options,
   clock.finish_stage("export");
 
   Report report = report_of_input(model, "export");
-  report.warnings = artifact.warnings;
+  report.warnings.insert(report.warnings.end(), artifact.warnings.begin(), artifact.warnings.end());
   ArtifactReport checked;
   if (options.artifact_check == ArtifactCheck::Run) {
     checked = check_on_random_tokens(model, output.path() / artifact.graph, options, progress);

@@ -28,24 +28,33 @@ const ExportStep* export_step(const Recipe& recipe) {
   return nullptr;
 }
 
+void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const std::string& key) {
+  if (length <= config.max_position_embeddings) return;
+  throw Error(ErrorKind::Usage, "E-WINDOW",
+              concat(key, " is ", length, " tokens, longer than the model's context of ",
+                     config.max_position_embeddings, "; set it to that or less"));
+}
+
 WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
   WalkTexts texts;
-  if (!plan.needs_calibration && !recipe.evaluation) return texts;
+  if (!plan.needs_calibration() && !recipe.evaluation) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
   const std::int64_t vocab_size = model.config().vocab_size;
-  if (plan.needs_calibration) {
+  if (plan.needs_calibration()) {
     if (!recipe.calibration) {
       throw Error(ErrorKind::Usage, "R19",
                   "a step looks at activations, so calibration text is needed: name one under "
                   "calibration: in the recipe, or with --calibration");
     }
     const Calibration& calibration = *recipe.calibration;
+    refuse_long_windows(model.config(), calibration.sequence_length, "calibration.sequence_length");
     texts.calibration = read_calibration_windows(
         calibration.text, tokenizer,
         {.length = calibration.sequence_length, .max_count = calibration.samples}, vocab_size);
   }
   if (recipe.evaluation) {
     const Evaluation& evaluation = *recipe.evaluation;
+    refuse_long_windows(model.config(), evaluation.window, "evaluate.window");
     texts.evaluation = read_token_windows(
         evaluation.text, tokenizer,
         {.length = evaluation.window, .max_count = evaluation.max_windows}, vocab_size);
@@ -128,7 +137,7 @@ class RecipeRun {
 
   Report run(const std::string& command) {
     report_ = report_of_input(model_, command);
-    report_.warnings = plan_.warnings;
+    report_.warnings.insert(report_.warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();

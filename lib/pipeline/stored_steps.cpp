@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "quantize/quantize.h"
+#include "quantize/rtn.h"
 
 namespace edgecompress {
 namespace {
@@ -67,6 +67,8 @@ NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads) {
 
 NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads) {
+  const auto* const rtn = std::get_if<RtnOptions>(&method);
+  const RtnOptions options = rtn != nullptr ? *rtn : RtnOptions{.clip = ClipSearch::WeightError};
   const MatrixShape shape = matrix_shape(matrix);
   const std::int64_t columns = shape.in_features;
   const std::int64_t step = std::max<std::int64_t>(1, kWeightsInMemory / columns);
@@ -81,7 +83,7 @@ NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
     read_all(matrix, begin, end, num_threads, weights);
     const QuantizedMatrix rows = with_context(
         concat("quantizing rows from ", begin, " on, which are counted from there"),
-        [&] { return quantize(weights, end - begin, columns, scheme, method, num_threads); });
+        [&] { return quantize_rtn(weights, end - begin, columns, scheme, options, num_threads); });
     for_rows(0, end - begin, num_threads, [&](std::int64_t first, std::int64_t last) {
       rows.dequantize_rows(
           first, last,

@@ -151,12 +151,12 @@ WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
         const CutWidths widths = widths_of(*prune, config, sequence_length);
         plan.widths.emplace(step.id, widths);
         config = with_widths(std::move(config), widths);
-        plan.needs_calibration |= needs_calibration(prune->cut.score);
+        plan.cut_need = std::max(plan.cut_need, calibration_need(prune->cut));
       } else if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
         refuse_ragged_runs(*mask, config);
-        plan.needs_calibration |= needs_calibration(mask->method);
+        plan.layer_need = std::max(plan.layer_need, calibration_need(mask->method, mask->repair));
       } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
-        plan.needs_calibration |= needs_calibration(quantize->method);
+        plan.layer_need = std::max(plan.layer_need, calibration_need(quantize->method));
       }
     });
     plan.configs.push_back(std::move(config));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "llama/checkpoint_writer.h"
 #include "llama/model_folder.h"
+#include "methods/method_names.h"
 #include "prune/structured.h"
 #include "recipe/recipe.h"
 #include "report/report.h"
@@ -20,10 +22,14 @@ struct WalkPlan {
   std::map<std::string, CutWidths> widths; ///< of each prune step, by its id
   std::vector<LlamaConfig> configs;        ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module
-  bool needs_calibration = false;
+  CalibrationNeed cut_need = CalibrationNeed::None;     ///< of the prune steps
+  CalibrationNeed layer_need = CalibrationNeed::None;   ///< of the mask and quantize steps
   std::vector<std::string> warnings;
 
   const LlamaConfig& output_config() const { return configs.back(); }
+  bool needs_calibration() const {
+    return std::max(cut_need, layer_need) > CalibrationNeed::None;
+  }
 };
 
 /// Throws Error{Usage} or Error{Unsupported} for everything that can be refused without reading a weight: patterns that

@@ -54,20 +54,29 @@ Method read_method(const std::array<MethodRow<Method>, N>& rows, std::string_vie
 StructuredScore read_magnitude_l1(const ObjectReader&) { return MagnitudeScore{.norm = 1}; }
 StructuredScore read_magnitude_l2(const ObjectReader&) { return MagnitudeScore{.norm = 2}; }
 StructuredScore read_activation(const ObjectReader&) { return ActivationScore{}; }
+StructuredScore read_output_error(const ObjectReader&) { return OutputErrorScore{}; }
 
 constexpr std::array kScores{
     MethodRow<StructuredScore>{"magnitude-l1", {}, read_magnitude_l1, 0},
     MethodRow<StructuredScore>{"magnitude-l2", {}, read_magnitude_l2, 0},
     MethodRow<StructuredScore>{"activation", {}, read_activation, 1},
+    MethodRow<StructuredScore>{"output-error", {}, read_output_error, 2},
 };
 static_assert(covers(kScores), "a name for every structured score");
 
 MaskMethod read_magnitude(const ObjectReader&) { return MagnitudeMask{}; }
 MaskMethod read_wanda(const ObjectReader&) { return WandaMask{}; }
 
+constexpr Field kDampingField{.key = "damping", .kind = FieldKind::Share};
+constexpr std::array kSparseGptOptions{kDampingField};
+MaskMethod read_sparsegpt(const ObjectReader& step) {
+  return SparseGptMask{.damping = step.share("damping", SparseGptMask{}.damping)};
+}
+
 constexpr std::array kMasks{
     MethodRow<MaskMethod>{"magnitude", {}, read_magnitude, 0},
     MethodRow<MaskMethod>{"wanda", {}, read_wanda, 1},
+    MethodRow<MaskMethod>{"sparsegpt", kSparseGptOptions, read_sparsegpt, 2},
 };
 static_assert(kMasks.size() == std::variant_size_v<MaskMethod> && covers(kMasks),
               "a name for every mask method");
@@ -81,8 +90,30 @@ QuantizeMethod read_rtn(const ObjectReader& step) {
                                                                         : ClipSearch::None};
 }
 
+constexpr std::array<std::string_view, 3> kGptqClips{"none", "weight-error", "importance"};
+constexpr std::array<std::string_view, 2> kOnSingular{"fallback", "fail"};
+constexpr std::array kGptqOptions{
+    Field{.key = "clip", .kind = FieldKind::Choice, .choices = kGptqClips},
+    Field{.key = "act_order", .kind = FieldKind::Boolean},
+    kDampingField,
+    Field{.key = "on_singular", .kind = FieldKind::Choice, .choices = kOnSingular},
+};
+
+QuantizeMethod read_gptq(const ObjectReader& step) {
+  const std::string clip = step.text("clip", "importance");
+  return GptqOptions{.clip = clip == "none"           ? GptqClip::None
+                             : clip == "weight-error" ? GptqClip::WeightError
+                                                      : GptqClip::Importance,
+                     .act_order = step.boolean("act_order", true),
+                     .damping = step.share("damping", GptqOptions{}.damping),
+                     .on_singular = step.text("on_singular", "fallback") == "fail"
+                                        ? OnSingular::Fail
+                                        : OnSingular::Fallback};
+}
+
 constexpr std::array kQuantizers{
     MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
+    MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
 };
 static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
               "a name for every quantize method");
@@ -98,6 +129,7 @@ constexpr std::array kQuantizerOptions = options_of(kQuantizers);
 
 constexpr std::int64_t kLargestCount = 1'000'000;
 
+constexpr std::array<std::string_view, 2> kRepairs{"none", "least-squares"};
 constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
 constexpr std::array kPruneFields{
     Field{.key = "score",
@@ -106,6 +138,7 @@ constexpr std::array kPruneFields{
           .choices = kScoreNames},
     Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
     Field{.key = "ratio", .kind = FieldKind::Share, .presence = Presence::Required},
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
     Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
 };
 constexpr Shape kPruneShape{"prune", kPruneFields, "score", "", kScoreOptions};
@@ -117,6 +150,7 @@ constexpr std::array kMaskFields{
           .choices = kMaskNames},
     Field{.key = "pattern", .kind = FieldKind::MaskPattern, .presence = Presence::Required},
     Field{.key = "sparsity", .kind = FieldKind::Share},
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
     Field{.key = "targets", .kind = FieldKind::Targets},
     Field{.key = "except", .kind = FieldKind::Targets},
 };

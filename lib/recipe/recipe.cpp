@@ -99,17 +99,24 @@ class StepReader {
     masked_ = masked_ || action == "mask";
   }
 
-  template <typename Method>
-  void check_calibration(const Method& method, const ObjectReader& body, std::string_view key) {
+  void check_calibration(CalibrationNeed need, const ObjectReader& body, std::string_view key) {
     const YamlNode* const value = body.find(key);
-    if (value == nullptr || has_calibration_ || !needs_calibration(method)) return;
+    if (value == nullptr || has_calibration_ || need == CalibrationNeed::None) return;
     contradiction(value->at, concat(key, " ", backquoted(value->text), " needs calibration text"),
                   "add `calibration: {text: ...}` to the recipe");
   }
 
+  template <typename Repair>
+  static Repair read_repair(const ObjectReader& body) {
+    return body.text("repair", "none") == "none" ? Repair::None : Repair::LeastSquares;
+  }
+
   PruneStep read_prune(const ObjectReader& body) {
     StructuredCut cut{.score = read_structured_score(body)};
-    check_calibration(cut.score, body, "score");
+    cut.repair = default_repair(cut.score);
+    if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
+    const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
+    check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
     if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
     cut.ratio = body.share("ratio", cut.ratio);
     cut.channel_multiple = body.integer("channel_multiple", cut.channel_multiple);
@@ -118,7 +125,11 @@ class StepReader {
 
   MaskStep read_mask(const ObjectReader& body) {
     MaskStep step{.method = read_mask_method(body), .pattern = {}};
-    check_calibration(step.method, body, "method");
+    step.repair = read_repair<MaskRepair>(body);
+    const bool by_repair =
+        calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
+    check_calibration(calibration_need(step.method, step.repair), body,
+                      by_repair ? "repair" : "method");
     const std::string pattern = body.text("pattern", "");
     step.pattern =
         parse_mask_pattern(pattern, body.share("sparsity", 0.5)).value_or(SparsityPattern{});
@@ -179,7 +190,7 @@ class StepReader {
 
   QuantizeStep read_quantize(const ObjectReader& body) {
     QuantizeStep step{.method = read_quantize_method(body)};
-    check_calibration(step.method, body, "method");
+    check_calibration(calibration_need(step.method), body, "method");
     step.weights = read_scheme(body.object("weights"), step.weights);
     step.embedding = read_table(body.object("embedding"), *step.embedding);
     step.head = read_table(body.object("head"), *step.head);

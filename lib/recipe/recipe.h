@@ -31,6 +31,7 @@ struct PruneStep {
 struct MaskStep {
   MaskMethod method;
   SparsityPattern pattern;
+  MaskRepair repair = MaskRepair::None;
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 

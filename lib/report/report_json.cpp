@@ -79,12 +79,14 @@ class ReportWriter {
   Json artifact(const ArtifactReport& artifact) {
     Json out = Json::object();
     out["format"] = text(artifact.format);
-    out["onnxruntime_version"] = text(artifact.onnxruntime_version);
-    out["max_logit_error"] = number(artifact.max_logit_error);
-    out["mean_logit_error"] = number(artifact.mean_logit_error);
-    out["kl_divergence_nats"] = number(artifact.kl_divergence_nats);
-    out["top1_agreement"] = number(artifact.top1_agreement);
-    out["cache_split_error"] = number(artifact.cache_split_error);
+    if (!artifact.onnxruntime_version.empty()) {
+      out["onnxruntime_version"] = text(artifact.onnxruntime_version);
+    }
+    put(out, "max_logit_error", artifact.max_logit_error);
+    put(out, "mean_logit_error", artifact.mean_logit_error);
+    put(out, "kl_divergence_nats", artifact.kl_divergence_nats);
+    put(out, "top1_agreement", artifact.top1_agreement);
+    put(out, "cache_split_error", artifact.cache_split_error);
     put(out, "perplexity_exact", artifact.perplexity_exact);
     put(out, "perplexity_published", artifact.perplexity_published);
     out["size_bytes"] = artifact.size_bytes;
@@ -107,6 +109,12 @@ class ReportWriter {
     put(out, "sparsity_target", tensor.sparsity_target);
     out["sparsity"] = number(tensor.sparsity);
     put(out, "relative_weight_error", tensor.relative_weight_error);
+    put(out, "relative_output_error", tensor.relative_output_error);
+    put_exact(out, "damping_rung", tensor.damping_rung);
+    put(out, "clipped_share", tensor.clipped_share);
+    if (!tensor.fallbacks.empty()) {
+      for (const std::string& fallback : tensor.fallbacks) out["fallbacks"].push_back(text(fallback));
+    }
     out["bytes_before"] = tensor.bytes_before;
     out["bytes_after"] = tensor.bytes_after;
     return out;

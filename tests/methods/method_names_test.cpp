@@ -14,11 +14,16 @@ TEST_CASE("every method has the name that recipes use", "[methods]") {
 }
 
 TEST_CASE("only methods that look at activations need calibration", "[methods]") {
-  CHECK_FALSE(needs_calibration(QuantizeMethod{RtnOptions{}}));
-  CHECK_FALSE(needs_calibration(MaskMethod{MagnitudeMask{}}));
-  CHECK(needs_calibration(MaskMethod{WandaMask{}}));
-  CHECK_FALSE(needs_calibration(StructuredScore{MagnitudeScore{}}));
-  CHECK(needs_calibration(StructuredScore{ActivationScore{}}));
+  CHECK((calibration_need(RtnOptions{}) == CalibrationNeed::None));
+  CHECK((calibration_need(GptqOptions{}) == CalibrationNeed::Hessian));
+  CHECK((calibration_need(MagnitudeMask{}, MaskRepair::None) == CalibrationNeed::None));
+  CHECK((calibration_need(MagnitudeMask{}, MaskRepair::LeastSquares) == CalibrationNeed::Hessian));
+  CHECK((calibration_need(WandaMask{}, MaskRepair::None) == CalibrationNeed::Norms));
+  CHECK((calibration_need(SparseGptMask{}, MaskRepair::None) == CalibrationNeed::Hessian));
+  CHECK((calibration_need({.score = MagnitudeScore{}}) == CalibrationNeed::None));
+  CHECK((default_repair(MagnitudeScore{}) == CutRepair::None));
+  CHECK((calibration_need({.score = ActivationScore{}}) == CalibrationNeed::Norms));
+  CHECK((default_repair(ActivationScore{}) == CutRepair::LeastSquares));
 }
 
 }  // namespace

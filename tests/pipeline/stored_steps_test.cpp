@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "quantize/quantize.h"
+#include "quantize/rtn.h"
 #include "support/catch.h"
 
 namespace edgecompress {
@@ -38,7 +38,7 @@ TEST_CASE("a matrix quantized some rows at a time is the matrix quantized at onc
   const NewMatrix stored = quantize_stored(FloatMatrix{&entry}, scheme, RtnOptions{}, kThreads);
 
   const QuantizedMatrix expected =
-      quantize(values, kShape.out_features, kShape.in_features, scheme, RtnOptions{}, kThreads);
+      quantize_rtn(values, kShape.out_features, kShape.in_features, scheme, RtnOptions{}, kThreads);
   const auto& found = std::get<QuantizedMatrix>(stored.value);
   CHECK(std::ranges::equal(found.codes(), expected.codes()));
   CHECK(std::ranges::equal(found.scales(), expected.scales()));

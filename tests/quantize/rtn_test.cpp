@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "quantize/quantize.h"
+#include "quantize/rtn.h"
 #include "support/catch.h"
 
 namespace edgecompress {
@@ -50,7 +50,7 @@ QuantizedMatrix run(const std::vector<float>& weight, const QuantScheme& scheme,
                     ClipSearch clip = ClipSearch::None, std::int64_t rows = kRows,
                     int num_threads = 1) {
   const auto columns = static_cast<std::int64_t>(weight.size()) / rows;
-  return quantize(weight, rows, columns, scheme, RtnOptions{.clip = clip}, num_threads);
+  return quantize_rtn(weight, rows, columns, scheme, RtnOptions{.clip = clip}, num_threads);
 }
 
 std::vector<float> dequantize(const QuantizedMatrix& matrix) {

@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 
 Json tensor_json(const TensorEntry& tensor) {
   return {{"name", tensor.name},
-          {"dtype", dtype_name(tensor.dtype)},
+          {"dtype", tensor.unreadable_dtype.empty() ? std::string(dtype_name(tensor.dtype))
+                                                    : tensor.unreadable_dtype},
           {"shape", tensor.shape},
           {"bytes", tensor.bytes.size()}};
 }
@@ -58,6 +59,7 @@ Json describe_model(const fs::path& folder) {
   } else {
     for (const BlockShape& block : config.blocks) result["blocks"].push_back(block_json(block));
   }
+  result["warnings"] = model.store().warnings();
   result["bytes_by_dtype"] = dtype_totals(model.store().tensors());
   Json list = Json::array();
   for (const auto& [name, tensor] : model.store().tensors()) list.push_back(tensor_json(tensor));

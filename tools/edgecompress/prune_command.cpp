@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
+#include "methods/method_names.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 StructuredScore parse_score(const std::string& name) {
   if (name == "magnitude-l1") return MagnitudeScore{.norm = 1};
   if (name == "magnitude-l2") return MagnitudeScore{.norm = 2};
+  if (name == "output-error") return OutputErrorScore{};
   return ActivationScore{};
 }
 
@@ -57,9 +59,14 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
   command->add_option("--target", options.target, "what --ratio counts: parameters or flops")
       ->check(CLI::IsMember({"parameters", "flops"}))
       ->capture_default_str();
-  command->add_option("--score", options.score, "activation, magnitude-l1 or magnitude-l2")
-      ->check(CLI::IsMember({"activation", "magnitude-l1", "magnitude-l2"}))
+  command->add_option("--score", options.score, "output-error, activation, magnitude-l2 or magnitude-l1")
+      ->check(CLI::IsMember({"output-error", "activation", "magnitude-l2", "magnitude-l1"}))
       ->capture_default_str();
+  command
+      ->add_option("--repair", options.repair,
+                   "none, or least-squares: solve o_proj and down_proj for the dense outputs")
+      ->check(CLI::IsMember({"none", "least-squares"}))
+      ->default_str("least-squares when the score needs calibration text");
   command->add_option("--channel-multiple", options.channel_multiple,
                       "FFN widths are rounded to a multiple of this")
       ->check(CLI::PositiveNumber)
@@ -69,8 +76,13 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
   command->add_option("--mask-sparsity", options.mask_sparsity,
                       "share of the remaining weights to drop (not with N:M)")
       ->capture_default_str();
-  command->add_option("--mask-method", options.mask_method, "magnitude or wanda")
-      ->check(CLI::IsMember({"magnitude", "wanda"}))
+  command->add_option("--mask-method", options.mask_method, "magnitude, wanda or sparsegpt")
+      ->check(CLI::IsMember({"magnitude", "wanda", "sparsegpt"}))
+      ->capture_default_str();
+  command
+      ->add_option("--mask-repair", options.mask_repair,
+                   "none, or least-squares: solve every row for the dense outputs on its support")
+      ->check(CLI::IsMember({"none", "least-squares"}))
       ->capture_default_str();
   command->add_option("--mask-target", options.mask_targets,
                       "layers to mask, for example '*.mlp.*'; may be given several times");
@@ -89,13 +101,18 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
 Recipe prune_recipe(const PruneOptions& options) {
   Recipe recipe = recipe_with_texts(options.calibration, options.score_text);
   if (!options.ratio.empty()) {
+    const StructuredScore score = parse_score(options.score);
+    const CutRepair repair = options.repair.empty()             ? default_repair(score)
+                             : options.repair == "least-squares" ? CutRepair::LeastSquares
+                                                                 : CutRepair::None;
     recipe.steps.push_back(
         {.id = "prune",
-         .action = PruneStep{.cut = {.score = parse_score(options.score),
+         .action = PruneStep{.cut = {.score = score,
                                      .target = options.target == "flops"
                                                    ? StructuredTarget::Flops
                                                    : StructuredTarget::Parameters,
                                      .ratio = parse_share(options.ratio, "--ratio"),
+                                     .repair = repair,
                                      .channel_multiple = options.channel_multiple}}});
   }
   if (!options.mask_pattern.empty()) {
@@ -105,6 +122,8 @@ Recipe prune_recipe(const PruneOptions& options) {
                   .targets = {.match = {"*"}}};
     if (!options.mask_targets.empty()) mask.targets.match = options.mask_targets;
     if (options.mask_method == "wanda") mask.method = WandaMask{};
+    if (options.mask_method == "sparsegpt") mask.method = SparseGptMask{};
+    if (options.mask_repair == "least-squares") mask.repair = MaskRepair::LeastSquares;
     recipe.steps.push_back({.id = "mask", .action = mask});
   }
   if (recipe.steps.empty()) {

@@ -16,10 +16,12 @@ struct PruneOptions {
   std::string ratio;  ///< empty: no structured cut
   std::string target = "parameters";
   std::string score = "activation";
+  std::string repair;  ///< empty: the score's own
   std::int64_t channel_multiple = 32;
   std::string mask_pattern;  ///< empty: no mask
   std::string mask_sparsity = "50%";
   std::string mask_method = "magnitude";
+  std::string mask_repair = "none";
   std::vector<std::string> mask_targets;
 };
 

@@ -1,10 +1,11 @@
-#include "pipeline/block_steps.h"
+#include "pipeline/layer_steps.h"
 
 #include <algorithm>
 #include <numeric>
 #include <random>
 
 #include "decoder/block_forward.h"
+#include "pipeline/block_cut.h"
 #include "support/catch.h"
 #include "support/random_block.h"
 #include "tensor/aten.h"
@@ -91,17 +92,38 @@ TEST_CASE("biases are cut with their rows", "[pipeline]") {
   CHECK(cut.shape.num_attention_heads == 4);
 }
 
-TEST_CASE("a mask step touches only the layers its patterns name", "[pipeline]") {
-  const BlockWeights block = random_block(kShapes[0].block, 32, 4, 10);
-  const MaskStep step{.method = MagnitudeMask{},
-                      .pattern = PerRow{.sparsity = 0.25},
-                      .targets = {.match = {"*.mlp.*"}, .except = {"*.down_proj"}}};
-  const MaskedBlock masked = mask_block(block, 3, {}, step);
-  CHECK(masked.masks.size() == 2);
-  CHECK(masked.block.weight(LinearKind::Q).equal(block.weight(LinearKind::Q)));
-  CHECK(masked.block.weight(LinearKind::Down).equal(block.weight(LinearKind::Down)));
-  const at::Tensor& up = masked.block.weight(LinearKind::Up);
-  CHECK(up.eq(0).sum(1).eq(8).all().item<bool>());  // a quarter of 32 in each row
+TEST_CASE("masks of several steps add up, and stay when the layer is quantized", "[pipeline]") {
+  at::manual_seed(11);
+  LayerState layer;
+  layer.weight = at::randn({32, 64});
+  const MaskStep rows{.method = MagnitudeMask{}, .pattern = PerRow{.sparsity = 0.25}};
+  const MaskStep runs{.method = MagnitudeMask{}, .pattern = NofM{.keep = 2, .of = 4}};
+  layer = mask_layer(mask_layer(layer, nullptr, rows, DType::F32), nullptr, runs, DType::F32);
+  const at::Tensor dropped = layer.keep.logical_not();
+  CHECK(dropped.sum().item<std::int64_t>() >= 32 * 32);  // half of every run at least
+  const LayerState quantized =
+      quantize_layer(layer, nullptr, {.bits = 4, .group_size = 32, .symmetry = Symmetry::Asymmetric},
+                     RtnOptions{}, 1);
+  CHECK(quantized.weight.masked_select(dropped).eq(0).all().item<bool>());
+  CHECK(quantized.codes->scheme().bits == 4);
+}
+
+TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipeline]") {
+  at::manual_seed(12);
+  const at::Tensor mix = at::randn({24, 24});
+  const at::Tensor inputs = at::matmul(at::randn({500, 24}), mix);  // correlated columns
+  LayerInputs gathered{.norm = inputs.square().sum(0).sqrt(),
+                       .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500};
+  GroupInputs group(gathered);
+  LayerState layer;
+  layer.weight = at::randn({16, 24});
+  const auto loss = [&](MaskRepair repair) {
+    const MaskStep step{.method = WandaMask{}, .pattern = PerRow{.sparsity = 0.5}, .repair = repair};
+    const LayerState masked = mask_layer(layer, &group, step, DType::F32);
+    CHECK(masked.weight.eq(0).sum().item<std::int64_t>() == 16 * 12);
+    return at::matmul(inputs, (masked.weight - layer.weight).t()).square().sum().item<double>();
+  };
+  CHECK(loss(MaskRepair::LeastSquares) < 0.7 * loss(MaskRepair::None));
 }
 
 }  // namespace
