@@ -138,6 +138,17 @@ def check_quantized(edgecompress, work, source, windows, *options):
     return check_folder(edgecompress, f"{source.name} quantize {' '.join(map(str, options))}", target, windows)[1]
 
 
+def check_same_files(edgecompress, work, source, windows):
+    """Without a text no block is ever in memory as floats: another path through the program, to the same bytes."""
+    hashes = []
+    for scored in ([], ["--text", windows.text, "--window", windows.length, "--windows", 1]):
+        target = work / "quantized"
+        edgecompress.json("quantize", "--model", source, "-o", target, "--overwrite", *QUANTIZED[0], *scored)
+        files = json.loads((target / "edgecompress.manifest.json").read_text())["files"]
+        hashes.append({name: file["sha256"] for name, file in files.items() if name.endswith(".safetensors")})
+    assert hashes[0] == hashes[1] and hashes[0], "quantize writes other weights when it scores a text"
+
+
 def check_quantized_mask(edgecompress, work, masked, windows):
     """Every grid holds 0, so what a mask dropped stays dropped."""
     dropped = {name: weight == 0 for name, weight in dense_matrices(masked).items()}
@@ -159,6 +170,7 @@ def main():
         for options in QUANTIZED:
             for source in (MINI_LLAMA, own_head):
                 check_quantized(edgecompress, work, source, windows, *options)
+        check_same_files(edgecompress, work, own_head, windows)
         check_quantized_mask(edgecompress, work, work / "masked-2-4", windows)
         for source in shared_models("stories260K-hf"):
             windows = Windows(source, STORIES_TEXT, 192, 2)
