@@ -73,6 +73,7 @@ TEST_CASE("results are the same bytes for any number of threads", "[calibrate][p
     CHECK(one.equal(other));
     for (std::size_t i = 0; i < one_inputs.size(); ++i) {
       CHECK(one_inputs[i].norm.equal(other_inputs[i].norm));
+      CAPTURE(i, threads);
       CHECK(one_inputs[i].hessian.equal(other_inputs[i].hessian));
     }
   }
