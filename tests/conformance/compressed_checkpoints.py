@@ -4,29 +4,13 @@
 Usage: compressed_checkpoints.py EDGECOMPRESS
 """
 import pathlib
-import shutil
 import sys
 import tempfile
 
 from command_line import *
-from safetensors.torch import save_file
 
 SAME_PERPLEXITY = 1e-4
 CALIBRATED = ("--calibration", CALIBRATION_TEXT, "--samples", 8, "--sequence-length", 128)
-
-
-def untied(folder, target):
-    """The same model with a head of its own, unlike its embedding."""
-    shutil.copytree(folder, target)
-    tensors = stored_tensors(target)
-    embedding = tensors["model.embed_tokens.weight"]
-    noise = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(5)).to(embedding.dtype)
-    tensors["lm_head.weight"] = embedding + 0.1 * embedding.float().std().to(embedding.dtype) * noise
-    save_file(tensors, target / "model.safetensors", {"format": "pt"})
-    config = json.loads((target / "config.json").read_text())
-    config["tie_word_embeddings"] = False
-    (target / "config.json").write_text(json.dumps(config))
-    return target
 
 
 def matrices_of(model, names):
