@@ -23,9 +23,9 @@ std::string small_recipe(const std::string& steps) {
 }
 
 constexpr const char* kAllSteps =
-    "  - { id: cut, prune: { score: activation, ratio: 25% } }\n"
-    "  - { id: mask, mask: { method: wanda, pattern: \"2:4\", targets: [\"*.mlp.*\"] } }\n"
-    "  - { id: quant, quantize: { method: rtn, weights: { bits: 4, group_size: 32 } } }\n"
+    "  - { id: cut, prune: { score: output-error, ratio: 25% } }\n"
+    "  - { id: mask, mask: { method: sparsegpt, pattern: \"2:4\", targets: [\"*.mlp.*\"] } }\n"
+    "  - { id: quant, quantize: { method: gptq, weights: { bits: 4, group_size: 32 } } }\n"
     "  - { id: artifact, export: { format: genai } }\n";
 
 /// A folder with a recipe and the two texts beside it.
@@ -119,6 +119,12 @@ TEST_CASE("the report counts what lies in the written files", "[cli]") {
     }
   }
   CHECK(masked == 12);
+
+  for (const auto& tensor : report.at("tensors")) {
+    if (tensor.at("name").get<std::string>().find(".layers.") == std::string::npos) continue;
+    CHECK(tensor.at("damping_rung") == 0);
+    CHECK(tensor.at("relative_output_error").get<double>() < tensor.at("relative_weight_error"));
+  }
 
   // Every file is listed in the manifest, with its size.
   const auto manifest = nlohmann::json::parse(file_text(out / "edgecompress.manifest.json"));

@@ -1,6 +1,5 @@
 #include <unistd.h>
 
-#include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -9,6 +8,7 @@
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
 #include "edgecompress/error_report.h"
+#include "edgecompress/interrupt.h"
 #include "edgecompress/progress_line.h"
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
@@ -126,16 +126,23 @@ int run(const std::vector<std::string>& arguments) {
   cli::ProgressLine line(std::cerr, ::isatty(STDERR_FILENO) != 0
                                         ? cli::ProgressLine::Style::Terminal
                                         : cli::ProgressLine::Style::Plain);
-  const Progress progress = [&](const ProgressEvent& event) { line.show(event); };
-  std::visit(Work{progress}, *command);
+  const Progress progress = [&](const ProgressEvent& event) {
+    line.show(event);
+    cli::stop_if_interrupted();
+  };
+  try {
+    std::visit(Work{progress}, *command);
+  } catch (const cli::Interrupted& interrupted) {
+    std::cerr << "stopped; nothing was published" << std::endl;
+    return 128 + interrupted.signal;
+  }
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit then shows as an error of write
+  cli::watch_signals();
   const int code =
       cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv)); }, std::cerr);
   if (!std::cout.flush() && code == 0) {

@@ -1,0 +1,17 @@
+#pragma once
+
+namespace edgecompress::cli {
+
+/// Asks the run to stop at its next progress report when SIGINT, SIGTERM or SIGHUP arrives; a second
+/// signal ends the process at once. SIGPIPE and SIGXFSZ are ignored: they show as errors of write.
+void watch_signals();
+
+/// Thrown by stop_if_interrupted; unwinding deletes what was not published.
+struct Interrupted {
+  int signal;
+};
+
+/// Throws Interrupted when a signal has arrived.
+void stop_if_interrupted();
+
+}  // namespace edgecompress::cli
