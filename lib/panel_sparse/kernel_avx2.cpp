@@ -332,11 +332,10 @@ void expand_panel(const PanelSparseView& m, std::int64_t panel, std::int64_t pad
   }
 }
 
-inline float add_lanes(__m256 low, __m256 high) {
-  const __m256 sum = _mm256_add_ps(low, high);
-  __m128 four = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
-  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+/// The sums of the lanes of four vectors, in this order.
+inline __m128i sum_lanes(__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i pairs = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+  return _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
 }
 
 /// One token against the four dense rows of `weights`.
@@ -344,34 +343,30 @@ void multiply_dense(const PanelSparseView& m, const QuantizedInputs& in, std::in
                     std::int64_t token, const std::uint8_t* weights, float* y) {
   const int group_columns = m.form.group;
   const bool half = m.form.scale_type == ScaleType::Float16;
-  __m256 totals[kRows][2];
-  for (int r = 0; r < kRows; ++r) totals[r][0] = totals[r][1] = _mm256_setzero_ps();
+  const std::uint8_t* const row1 = weights + in.padded_columns;
+  const std::uint8_t* const row2 = row1 + in.padded_columns;
+  const std::uint8_t* const row3 = row2 + in.padded_columns;
+  __m128 totals = _mm_setzero_ps();
   for (std::int64_t g = 0; g < m.groups; ++g) {
-    __m256i sums[kRows][2];
-    for (int r = 0; r < kRows; ++r) sums[r][0] = sums[r][1] = _mm256_setzero_si256();
+    __m256i sums[kRows];
+    for (int r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
     for (std::int64_t c = g * group_columns; c < (g + 1) * group_columns; c += 32) {
-      const int lane_half = static_cast<int>((c - g * group_columns) / 32 % 2);
       const __m256i x = load32(in.codes + token * in.padded_columns + c);
+      const __m256i w[kRows] = {load32(weights + c), load32(row1 + c), load32(row2 + c),
+                                load32(row3 + c)};
       for (int r = 0; r < kRows; ++r) {
-        const __m256i w = load32(weights + r * in.padded_columns + c);
-        __m256i& sum = sums[r][lane_half];
-        sum = add_products(sum, w, _mm256_abs_epi8(w), x);
+        sums[r] = add_products(sums[r], w[r], _mm256_abs_epi8(w[r]), x);
       }
     }
     const std::int64_t scale_at = (panel * m.scale_groups + g / m.form.groups_per_scale) * kRows;
-    alignas(32) float factors[8];
-    _mm256_store_ps(factors, _mm256_mul_ps(load_scales(m.scales, half, scale_at, kRows),
-                                           _mm256_set1_ps(in.scales[token * m.groups + g])));
-    for (int r = 0; r < kRows; ++r) {
-      const __m256 factor = _mm256_set1_ps(factors[r]);
-      for (int h = 0; h < 2; ++h) {
-        totals[r][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r][h]), factor, totals[r][h]);
-      }
-    }
+    const __m128 factors =
+        _mm_mul_ps(_mm256_castps256_ps128(load_scales(m.scales, half, scale_at, kRows)),
+                   _mm_set1_ps(in.scales[token * m.groups + g]));
+    totals = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_lanes(sums[0], sums[1], sums[2], sums[3])), factors,
+                          totals);
   }
-  for (int r = 0; r < kRows && panel * kRows + r < m.rows; ++r) {
-    y[token * m.rows + panel * kRows + r] = add_lanes(totals[r][0], totals[r][1]);
-  }
+  store_floats(y + token * m.rows + panel * kRows, _mm256_castps128_ps256(totals),
+               m.rows - panel * kRows < kRows ? m.rows - panel * kRows : kRows);
 }
 
 template <int BITS>

@@ -92,6 +92,16 @@ inline __m512i offset_of_codes() {
   return _mm512_set1_epi8(static_cast<char>(BITS == 8 ? 128 : 8));
 }
 
+/// Fetches what follows `codes` by kPrefetchBytes; with few tokens memory is what a kernel waits
+/// for.
+template <int T, int BYTES>
+inline void prefetch(const std::uint8_t* codes) {
+  if constexpr (T > 2) return;
+  for (int line = 0; line < BYTES; line += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
+  }
+}
+
 /// Sums of (code + offset) * input over one group, and of offset * input, for T tokens.
 template <int BITS, int R, int T>
 inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std::int64_t stride,
@@ -104,6 +114,7 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
   int step = 0;
   if constexpr (BITS == 8) {
     for (; step + 2 <= steps; step += 2, codes += 128) {
+      prefetch<T, 128>(codes);
       const __m512i a = _mm512_loadu_si512(codes);
       const __m512i b = _mm512_loadu_si512(codes + 64);
       for (int t = 0; t < T; ++t) {
@@ -121,6 +132,7 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
     const __m512i low = _mm512_set1_epi8(15);
     const int whole = quads * R * 4 / 128 * 2;
     for (; step < whole; step += 2, codes += 64) {
+      prefetch<T, 64>(codes);
       const __m512i both = _mm512_loadu_si512(codes);
       const __m512i a = _mm512_and_si512(both, low);
       const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -195,14 +207,6 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
   }
 }
 
-inline float add_lanes(__m512 lanes) {
-  __m256 sum = _mm256_add_ps(_mm512_castps512_ps256(lanes),
-                             _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(lanes), 1)));
-  __m128 four = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
-  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
-}
-
 /// The next run of an unstructured row as 64 bytes of code + offset, with the offset where nothing
 /// is stored.
 template <int BITS>
@@ -229,37 +233,31 @@ inline __m128 load_four_scales(const PanelSparseView& m, std::int64_t panel, std
   return _mm_loadu_ps(reinterpret_cast<const float*>(m.scales + 4 * at));
 }
 
-inline void add_group(__m512* totals, const __m512i* sums, __m128 scales, float input_scale) {
-  alignas(16) float factors[kRows];
-  _mm_store_ps(factors, _mm_mul_ps(scales, _mm_set1_ps(input_scale)));
-  for (int r = 0; r < kRows; ++r) {
-    totals[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r]), _mm512_set1_ps(factors[r]), totals[r]);
-  }
-}
-
-inline void store_rows(const PanelSparseView& m, const __m512* totals, std::int64_t panel,
-                       std::int64_t token, float* y) {
-  for (int r = 0; r < kRows && panel * kRows + r < m.rows; ++r) {
-    y[token * m.rows + panel * kRows + r] = add_lanes(totals[r]);
-  }
+/// The sums of the lanes of four vectors, in this order.
+inline __m128i sum_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  const __m512i abcd =
+      _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m256i two =
+      _mm256_add_epi32(_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
 }
 
 /// A panel of four unstructured rows for one token; WORDS runs of 64 columns in a group, 0: one
 /// of 32.
 template <int BITS, int WORDS>
 void multiply_rows(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                   std::int64_t token, float* y) {
+                   float* y) {
   constexpr int kRuns = WORDS == 0 ? 1 : WORDS;
   constexpr int kBitmapBytes = WORDS == 0 ? 4 : WORDS * 8;
-  const std::int8_t* inputs = in.codes + token * in.padded_columns;
+  const std::int8_t* inputs = in.codes;
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
   const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * kRows * kBitmapBytes;
-  __m512 totals[kRows];
-  for (int r = 0; r < kRows; ++r) totals[r] = _mm512_setzero_ps();
+  __m128 totals = _mm_setzero_ps();
   for (std::int64_t g = 0; g < m.groups; ++g) {
     __m512i sums[kRows];
-    const std::int64_t at = token * m.groups + g;
-    for (int r = 0; r < kRows; ++r) sums[r] = _mm512_loadu_si512(in.offsets + at * kOffsetLanes);
+    for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
     for (int run = 0; run < kRuns; ++run) {
       const __m512i x =
           WORDS == 0
@@ -271,109 +269,247 @@ void multiply_rows(const PanelSparseView& m, const QuantizedInputs& in, std::int
             WORDS == 0 ? load_any<std::uint32_t>(bits) : load_any<std::uint64_t>(bits);
         sums[r] = _mm512_dpbusd_epi32(sums[r], expand_run<BITS>(codes, mask), x);
       }
-      for (int line = 0; line < BITS / 4; ++line) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + 64 * line),
-                     _MM_HINT_T0);
-      }
+      prefetch<1, BITS * 16>(codes);  // what four rows of half-empty runs take
     }
     inputs += m.form.group;
     bitmap += kRows * kBitmapBytes;
-    add_group(totals, sums, load_four_scales(m, panel, g), in.scales[at]);
+    const __m128 factors = _mm_mul_ps(load_four_scales(m, panel, g), _mm_set1_ps(in.scales[g]));
+    const __m128i sum =
+        _mm_add_epi32(sum_lanes(sums[0], sums[1], sums[2], sums[3]), _mm_set1_epi32(in.offsets[g]));
+    totals = _mm_fmadd_ps(_mm_cvtepi32_ps(sum), factors, totals);
   }
-  store_rows(m, totals, panel, token, y);
-}
-
-/// Writes the four rows of a panel densely, as code + offset, to scratch [4, padded_columns].
-template <int BITS>
-void expand_panel(const PanelSparseView& m, std::int64_t panel, std::int64_t padded_columns,
-                  std::uint8_t* scratch) {
-  const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
-  const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * kRows * m.bitmap_bytes;
-  const int step = m.form.group < 64 ? m.form.group : 64;
-  for (std::int64_t column = 0; column < padded_columns; column += m.form.group) {
-    for (int first = 0; first < m.form.group; first += step) {
-      for (int r = 0; r < kRows; ++r) {
-        const std::uint8_t* const bits = bitmap + r * m.bitmap_bytes + first / 8;
-        std::uint8_t* const out = scratch + r * padded_columns + column + first;
-        if (step == 64) {
-          _mm512_storeu_si512(out, expand_run<BITS>(codes, load_any<std::uint64_t>(bits)));
-        } else {
-          _mm256_storeu_si256(
-              reinterpret_cast<__m256i*>(out),
-              _mm512_castsi512_si256(expand_run<BITS>(codes, load_any<std::uint32_t>(bits))));
-        }
-      }
-    }
-    bitmap += kRows * m.bitmap_bytes;
-  }
-}
-
-/// T tokens against the four dense rows of `weights`.
-template <int T>
-void multiply_dense(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                    std::int64_t token, const std::uint8_t* weights, float* y) {
-  const int group_columns = m.form.group;
-  __m512 totals[T][kRows];
-  for (int t = 0; t < T; ++t) {
-    for (int r = 0; r < kRows; ++r) totals[t][r] = _mm512_setzero_ps();
-  }
-  const __mmask64 inside = group_columns < 64 ? 0xFFFFFFFFU : ~std::uint64_t{0};
-  for (std::int64_t g = 0; g < m.groups; ++g) {
-    __m512i sums[T][kRows];
-    for (int t = 0; t < T; ++t) {
-      const std::int32_t* const offsets = in.offsets + ((token + t) * m.groups + g) * kOffsetLanes;
-      for (int r = 0; r < kRows; ++r) sums[t][r] = _mm512_loadu_si512(offsets);
-    }
-    for (std::int64_t c = g * group_columns; c < (g + 1) * group_columns; c += 64) {
-      __m512i x[T];
-      for (int t = 0; t < T; ++t) {
-        x[t] = _mm512_maskz_loadu_epi8(inside, in.codes + (token + t) * in.padded_columns + c);
-      }
-      for (int r = 0; r < kRows; ++r) {
-        const __m512i w = _mm512_loadu_si512(weights + r * in.padded_columns + c);
-        for (int t = 0; t < T; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], w, x[t]);
-      }
-    }
-    const __m128 scales = load_four_scales(m, panel, g);
-    for (int t = 0; t < T; ++t) {
-      add_group(totals[t], sums[t], scales, in.scales[(token + t) * m.groups + g]);
-    }
-  }
-  for (int t = 0; t < T; ++t) store_rows(m, totals[t], panel, token + t, y);
+  const std::int64_t left = m.rows - panel * kRows;
+  _mm_mask_storeu_ps(y + panel * kRows,
+                     static_cast<__mmask8>((1U << (left < kRows ? left : kRows)) - 1), totals);
 }
 
 template <int BITS>
 void multiply_unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                           float* y, std::uint8_t* scratch) {
-  if (in.tokens == 1) {
-    switch (m.form.group) {
-      case 32:
-        return multiply_rows<BITS, 0>(m, in, panel, 0, y);
-      case 64:
-        return multiply_rows<BITS, 1>(m, in, panel, 0, y);
-      case 128:
-        return multiply_rows<BITS, 2>(m, in, panel, 0, y);
-      default:
-        return multiply_rows<BITS, 4>(m, in, panel, 0, y);
+                           float* y) {
+  switch (m.form.group) {
+    case 32:
+      return multiply_rows<BITS, 0>(m, in, panel, y);
+    case 64:
+      return multiply_rows<BITS, 1>(m, in, panel, y);
+    case 128:
+      return multiply_rows<BITS, 2>(m, in, panel, y);
+    default:
+      return multiply_rows<BITS, 4>(m, in, panel, y);
+  }
+}
+
+// ---- Many tokens: 16 rows are written out densely once, as [columns / 4][16 rows][4 columns] of
+// code + offset, and then multiplied with all tokens. Up to about two thirds of empty weights this
+// beats moving inputs together for every token.
+
+constexpr int kTileRows = 16;
+constexpr int kStagingStride = 256 + 64;
+
+/// Writes 64 columns of four rows, one vector each, to the tile at quad 0 of `out`.
+inline void store_four_rows(__m512i a, __m512i b, __m512i c, __m512i d, int quads,
+                            std::uint8_t* out) {
+  const __m512i ab_low = _mm512_unpacklo_epi32(a, b);
+  const __m512i ab_high = _mm512_unpackhi_epi32(a, b);
+  const __m512i cd_low = _mm512_unpacklo_epi32(c, d);
+  const __m512i cd_high = _mm512_unpackhi_epi32(c, d);
+  const __m512i mixed[4] = {
+      _mm512_unpacklo_epi64(ab_low, cd_low), _mm512_unpackhi_epi64(ab_low, cd_low),
+      _mm512_unpacklo_epi64(ab_high, cd_high), _mm512_unpackhi_epi64(ab_high, cd_high)};
+  for (int i = 0; i < 4; ++i) {
+    const auto store = [&](int quad, __m128i four) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 64 * quad), four);
+    };
+    store(i, _mm512_castsi512_si128(mixed[i]));
+    store(4 + i, _mm512_extracti32x4_epi32(mixed[i], 1));
+    if (quads <= 8) continue;
+    store(8 + i, _mm512_extracti32x4_epi32(mixed[i], 2));
+    store(12 + i, _mm512_extracti32x4_epi32(mixed[i], 3));
+  }
+}
+
+/// Takes the codes of one group of shared columns apart into rows: staging[row] holds them in the
+/// order of columns.
+template <int BITS, int R>
+inline void stage_rows(const std::uint8_t* codes, int stored, std::uint8_t* staging) {
+  const int steps = (stored + 64 / R - 1) / (64 / R);
+  const int whole = BITS == 8 ? 0 : (stored + 3) / 4 * R * 4 / 128 * 2;
+  const __m512i low = _mm512_set1_epi8(15);
+  for (int step = 0; step < steps; ++step) {
+    __m512i w;
+    if constexpr (BITS == 8) {
+      w = _mm512_loadu_si512(codes + 64 * step);
+    } else if (step < whole) {
+      const __m512i both = _mm512_loadu_si512(codes + step / 2 * 64);
+      w = _mm512_and_si512(step % 2 == 0 ? both : _mm512_srli_epi16(both, 4), low);
+    } else {
+      w = widen_pairs(codes + step * 32);
+    }
+    alignas(64) std::uint8_t lanes[64];
+    if constexpr (R == 4) {
+      w = _mm512_permutexvar_epi32(
+          _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), w);
+    } else if constexpr (R == 8) {
+      w = _mm512_permutexvar_epi32(
+          _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), w);
+    }
+    _mm512_store_si512(lanes, w);
+    constexpr int kRowBytes = 64 / R;
+    for (int r = 0; r < R; ++r) {
+      __builtin_memcpy(staging + r * kStagingStride + step * kRowBytes, lanes + r * kRowBytes,
+                       kRowBytes);
     }
   }
-  expand_panel<BITS>(m, panel, in.padded_columns, scratch);
-  std::int64_t token = 0;
-  for (; token + 2 <= in.tokens; token += 2) multiply_dense<2>(m, in, panel, token, scratch, y);
-  if (token < in.tokens) multiply_dense<1>(m, in, panel, token, scratch, y);
+}
+
+/// Bit masks of columns [first, first + 64) of a group.
+inline std::uint64_t column_mask(const std::uint8_t* bitmap, int group, int column_block,
+                                 int first) {
+  if (column_block == 1) {
+    return group == 32 ? load_any<std::uint32_t>(bitmap)
+                       : load_any<std::uint64_t>(bitmap + first / 8);
+  }
+  const std::uint64_t blocks =
+      group == 32 ? bitmap[0] : load_any<std::uint16_t>(bitmap + first / 32);
+  return _pdep_u64(blocks, 0x1111111111111111U) * 15;
+}
+
+template <int BITS, int R>
+void expand_shared(const PanelSparseView& m, std::int64_t panel, std::uint8_t* tile,
+                   std::uint8_t* staging) {
+  const __m512i offset = offset_of_codes<BITS>();
+  const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
+  for (std::int64_t g = 0; g < m.groups; ++g) {
+    const std::uint8_t* const bitmap = m.bitmaps + (panel * m.groups + g) * m.bitmap_bytes;
+    int stored = 0;
+    for (std::int64_t i = 0; i < m.bitmap_bytes; ++i) stored += _mm_popcnt_u32(bitmap[i]);
+    stored *= m.form.column_block;
+    stage_rows<BITS, R>(codes, stored, staging);
+    codes += (stored + 3) / 4 * 4 * R * BITS / 8;
+    std::int64_t taken = 0;
+    for (int first = 0; first < m.form.group; first += 64) {
+      const std::uint64_t mask = column_mask(bitmap, m.form.group, m.form.column_block, first);
+      std::uint8_t* const out = tile + (g * m.form.group + first) * kTileRows;
+      for (int r = 0; r < R; r += 4) {
+        const auto row = [&](int which) {
+          return _mm512_mask_expand_epi8(
+              offset, mask, _mm512_loadu_si512(staging + (r + which) * kStagingStride + taken));
+        };
+        store_four_rows(row(0), row(1), row(2), row(3), m.form.group / 4, out + 4 * r);
+      }
+      taken += _mm_popcnt_u64(mask);
+    }
+  }
+}
+
+template <int BITS>
+void expand_unstructured(const PanelSparseView& m, std::int64_t panel, std::uint8_t* tile) {
+  const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
+  const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * kRows * m.bitmap_bytes;
+  for (std::int64_t g = 0; g < m.groups; ++g, bitmap += kRows * m.bitmap_bytes) {
+    for (int first = 0; first < m.form.group; first += 64) {
+      __m512i rows[kRows];
+      for (int r = 0; r < kRows; ++r) {
+        rows[r] = expand_run<BITS>(
+            codes, column_mask(bitmap + r * m.bitmap_bytes, m.form.group, 1, first));
+      }
+      store_four_rows(rows[0], rows[1], rows[2], rows[3], m.form.group / 4,
+                      tile + (g * m.form.group + first) * kTileRows);
+    }
+  }
+}
+
+/// The scales of the 16 rows of a tile; panels beyond the last one give zeros.
+inline __m512 tile_scales(const PanelSparseView& m, std::int64_t panel, int height,
+                          std::int64_t g) {
+  const bool half = m.form.scale_type == ScaleType::Float16;
+  alignas(64) float scales[kTileRows] = {};
+  for (int first = 0; first < kTileRows && panel < m.panels; first += height, ++panel) {
+    const std::int64_t at = (panel * m.scale_groups + g / m.form.groups_per_scale) * height;
+    const __mmask16 rows = static_cast<__mmask16>((1U << height) - 1);
+    _mm512_mask_storeu_ps(scales + first, rows, load_scales(m.scales, half, at, height));
+  }
+  return _mm512_load_ps(scales);
+}
+
+template <int T>
+void multiply_tile(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+                   int height, std::int64_t last_row, std::int64_t token, const std::uint8_t* tile,
+                   float* y) {
+  __m512 totals[T];
+  for (int t = 0; t < T; ++t) totals[t] = _mm512_setzero_ps();
+  for (std::int64_t g = 0; g < m.groups; ++g) {
+    __m512i sums[T];
+    for (int t = 0; t < T; ++t) {
+      sums[t] = _mm512_set1_epi32(in.offsets[(token + t) * m.groups + g]);
+    }
+    for (std::int64_t c = g * m.form.group; c < (g + 1) * m.form.group; c += 4) {
+      const __m512i w = _mm512_loadu_si512(tile + c * kTileRows);
+      for (int t = 0; t < T; ++t) {
+        const auto* const x =
+            reinterpret_cast<const std::uint8_t*>(in.codes) + (token + t) * in.padded_columns + c;
+        sums[t] = _mm512_dpbusd_epi32(sums[t], w, _mm512_set1_epi32(load_any<std::int32_t>(x)));
+      }
+    }
+    const __m512 scales = tile_scales(m, panel, height, g);
+    for (int t = 0; t < T; ++t) {
+      const __m512 factor =
+          _mm512_mul_ps(scales, _mm512_set1_ps(in.scales[(token + t) * m.groups + g]));
+      totals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), factor, totals[t]);
+    }
+  }
+  const std::int64_t left = last_row - panel * height;
+  const __mmask16 rows = static_cast<__mmask16>((1U << (left < kTileRows ? left : kTileRows)) - 1);
+  for (int t = 0; t < T; ++t) {
+    _mm512_mask_storeu_ps(y + (token + t) * m.rows + panel * height, rows, totals[t]);
+  }
+}
+
+template <int BITS>
+void expand_panel(const PanelSparseView& m, std::int64_t panel, std::uint8_t* tile,
+                  std::uint8_t* staging) {
+  switch (m.form.shared_rows) {
+    case 16:
+      return expand_shared<BITS, 16>(m, panel, tile, staging);
+    case 8:
+      return expand_shared<BITS, 8>(m, panel, tile, staging);
+    case 4:
+      return expand_shared<BITS, 4>(m, panel, tile, staging);
+    default:
+      return expand_unstructured<BITS>(m, panel, tile);
+  }
+}
+
+template <int BITS>
+void multiply_tiles(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
+                    std::int64_t last_panel, float* y, std::uint8_t* scratch) {
+  const int height = m.form.shared_rows == 1 ? kRows : m.form.shared_rows;
+  std::uint8_t* const staging = scratch + kTileRows * in.padded_columns;
+  const std::int64_t last_row = last_panel * height < m.rows ? last_panel * height : m.rows;
+  for (std::int64_t panel = first_panel; panel < last_panel; panel += kTileRows / height) {
+    for (int p = 0; p < kTileRows / height && panel + p < last_panel; ++p) {
+      expand_panel<BITS>(m, panel + p, scratch + 4 * height * p, staging);
+    }
+    std::int64_t token = 0;
+    for (; token + 8 <= in.tokens; token += 8) {
+      multiply_tile<8>(m, in, panel, height, last_row, token, scratch, y);
+    }
+    for (; token < in.tokens; ++token) {
+      multiply_tile<1>(m, in, panel, height, last_row, token, scratch, y);
+    }
+  }
 }
 
 template <int BITS, int R>
 void multiply_shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                           float* y, std::uint8_t* /*scratch*/) {
+                           float* y) {
   std::int64_t token = 0;
   for (; token + 8 <= in.tokens; token += 8) multiply_shared<BITS, R, 8>(m, in, panel, token, y);
   for (; token + 2 <= in.tokens; token += 2) multiply_shared<BITS, R, 2>(m, in, panel, token, y);
   if (token < in.tokens) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
 }
 
-using PanelFunction = void (*)(const PanelSparseView&, const QuantizedInputs&, std::int64_t, float*,
-                               std::uint8_t*);
+using PanelFunction = void (*)(const PanelSparseView&, const QuantizedInputs&, std::int64_t,
+                               float*);
 
 template <int BITS>
 PanelFunction panel_function(int shared_rows) {
@@ -389,13 +525,20 @@ PanelFunction panel_function(int shared_rows) {
   }
 }
 
+/// Whether writing the panels out densely pays.
+bool use_tiles(const PanelSparseView& m, const QuantizedInputs& in) {
+  return m.form.shared_rows == 1 ? in.tokens > 1 : in.tokens >= 16;
+}
+
 void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
               std::int64_t last_panel, float* y, std::uint8_t* scratch) {
+  if (use_tiles(m, in)) {
+    const auto tiles = m.form.bits == 8 ? multiply_tiles<8> : multiply_tiles<4>;
+    return tiles(m, in, first_panel, last_panel, y, scratch);
+  }
   const PanelFunction function = m.form.bits == 8 ? panel_function<8>(m.form.shared_rows)
                                                   : panel_function<4>(m.form.shared_rows);
-  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) {
-    function(m, in, panel, y, scratch);
-  }
+  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) function(m, in, panel, y);
 }
 
 float quantize_group(const float* x, std::int64_t count, std::int64_t padded, std::int8_t* codes) {

@@ -11,10 +11,9 @@ namespace {
 
 constexpr int kMaxRows = 16;
 
-/// Integer sums of one group of a panel for one token: sums[row][0], or sums[row][lane] of
-/// unstructured rows.
+/// Integer sums of one group of a panel for one token, by row.
 struct GroupSums {
-  std::int32_t of[kMaxRows][kOffsetLanes] = {};
+  std::int32_t of[kMaxRows] = {};
 };
 
 /// Columns of one run, numbered in their group.
@@ -43,13 +42,8 @@ GroupSums sum_group(const PanelSparseView& matrix, const std::uint8_t* bitmaps,
       for (int k = 0; k < stored.count; ++k) {
         const int column = stored.column[k];
         for (int row = 0; row < form.shared_rows; ++row) {
-          const int product =
+          sums.of[set * form.shared_rows + row] +=
               load_code(codes, form.bits, code_index(form, row, k), held) * inputs[column];
-          if (form.shared_rows == 1) {
-            sums.of[set][column % 64 / 4] += product;
-          } else {
-            sums.of[row][0] += product;
-          }
         }
       }
       codes += bytes_of_codes(form.bits, held);
@@ -58,22 +52,14 @@ GroupSums sum_group(const PanelSparseView& matrix, const std::uint8_t* bitmaps,
   return sums;
 }
 
-float add_lanes(float* lanes) {
-  for (int width = kOffsetLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
-}
-
 void multiply_panel(const PanelSparseView& matrix, const QuantizedInputs& inputs,
                     std::int64_t panel, std::int64_t token, float* y) {
   const PanelSparseForm& form = matrix.form;
   const bool half = form.scale_type == ScaleType::Float16;
   const int height = panel_rows(form);
-  const int lanes = form.shared_rows == 1 ? kOffsetLanes : 1;
   const std::int64_t group_bitmaps = height / form.shared_rows * matrix.bitmap_bytes;
   const std::uint8_t* codes = matrix.codes + load_u64(matrix.starts + 8 * panel);
-  float totals[kMaxRows][kOffsetLanes] = {};
+  float totals[kMaxRows] = {};
   for (std::int64_t group = 0; group < matrix.groups; ++group) {
     const GroupSums sums =
         sum_group(matrix, matrix.bitmaps + (panel * matrix.groups + group) * group_bitmaps, codes,
@@ -83,15 +69,11 @@ void multiply_panel(const PanelSparseView& matrix, const QuantizedInputs& inputs
     const float input_scale = inputs.scales[token * matrix.groups + group];
     for (int row = 0; row < height; ++row) {
       const float factor = load_scale(matrix.scales, half, first_scale + row) * input_scale;
-      for (int lane = 0; lane < lanes; ++lane) {
-        totals[row][lane] =
-            std::fma(static_cast<float>(sums.of[row][lane]), factor, totals[row][lane]);
-      }
+      totals[row] = std::fma(static_cast<float>(sums.of[row]), factor, totals[row]);
     }
   }
   for (int row = 0; row < height && panel * height + row < matrix.rows; ++row) {
-    y[token * matrix.rows + panel * height + row] =
-        lanes == 1 ? totals[row][0] : add_lanes(totals[row]);
+    y[token * matrix.rows + panel * height + row] = totals[row];
   }
 }
 

@@ -17,22 +17,19 @@ struct QuantizedInputs {
   std::int64_t padded_columns = 0;     ///< groups * group; codes behind the last column are 0
   const std::int8_t* codes = nullptr;  ///< [tokens, padded_columns], readable 64 bytes further
   const float* scales = nullptr;       ///< [tokens, groups]
-  const std::int32_t* offsets =
-      nullptr;  ///< [tokens, groups, 16], see kOffsetLanes; only with shared_rows 1
+  /// [tokens, groups]: -2^(bits-1) * the sum of the group's codes, where kernels that multiply
+  /// stored codes, code + 2^(bits-1), may start their sums.
+  const std::int32_t* offsets = nullptr;
 };
 
-/// Unstructured rows are summed in 16 lanes: column c of a group belongs to lane (c % 64) / 4. A
-/// lane sums integers over a group and floats over groups; at the row's end lanes i and i + 8 are
-/// added, then i and i + 4, i + 2, i + 1. All kernels keep this order, so all give the same bits.
-/// Kernels that multiply the stored code + 2^(bits-1) start their sums at `offsets`, -2^(bits-1) *
-/// the sum of the lane's input codes.
-inline constexpr int kOffsetLanes = 16;
+inline constexpr std::int64_t kScratchRows = 16;
+inline constexpr std::int64_t kScratchExtra = 8192;
 
 /// y[token, row] for the rows of panels [first_panel, last_panel).
 /// y: row stride `rows` of the matrix; the formula is
 ///    y = sum over groups, in order, of fma(float(sum of code * input code), scale * input scale, y
 ///    so far).
-/// scratch: of this thread, 4 * padded_columns bytes and 64 more.
+/// scratch: of this thread, kScratchRows * padded_columns + kScratchExtra bytes.
 using PanelKernel = void (*)(const PanelSparseView& matrix, const QuantizedInputs& inputs,
                              std::int64_t first_panel, std::int64_t last_panel, float* y,
                              std::uint8_t* scratch);

@@ -1,6 +1,7 @@
 #include "panel_sparse/multiply.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "panel_sparse/code_layout.h"
@@ -12,14 +13,6 @@ namespace {
 
 constexpr std::int64_t kReadAhead = 64;  // kernels load whole vectors
 
-/// -2^(bits-1) * sums of the codes of one group, by lane.
-void fill_offsets(int bits, int group, const std::int8_t* codes, std::int32_t* offsets) {
-  std::fill_n(offsets, kOffsetLanes, 0);
-  for (int column = 0; column < group; ++column) {
-    offsets[column % 64 / 4] -= codes[column] * (1 << (bits - 1));
-  }
-}
-
 }  // namespace
 
 std::vector<InstructionSet> supported_instruction_sets() {
@@ -30,9 +23,10 @@ std::vector<InstructionSet> supported_instruction_sets() {
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt") &&
                     __builtin_cpu_supports("f16c");
   if (avx2) sets.push_back(InstructionSet::Avx2);
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi2")) {
+  if (avx2 && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
+      __builtin_cpu_supports("avx512vbmi2")) {
     sets.push_back(InstructionSet::Avx512);
   }
 #endif
@@ -58,8 +52,7 @@ void InputBuffer::prepare(const PanelSparseView& matrix, std::int64_t tokens) {
   inputs_.padded_columns = padded;
   inputs_.codes = fit(codes_, tokens * padded + kReadAhead);
   inputs_.scales = fit(scales_, tokens * matrix.groups);
-  inputs_.offsets =
-      matrix.form.shared_rows == 1 ? fit(offsets_, tokens * matrix.groups * kOffsetLanes) : nullptr;
+  inputs_.offsets = fit(offsets_, tokens * matrix.groups);
 }
 
 void InputBuffer::quantize_token(const PanelSparseView& matrix, const KernelSet& kernels,
@@ -72,14 +65,13 @@ void InputBuffer::quantize_token(const PanelSparseView& matrix, const KernelSet&
     scales_[static_cast<std::size_t>(at)] = kernels.quantize_group(
         x + first, std::min<std::int64_t>(group_columns, matrix.columns - first), group_columns,
         codes);
-    if (inputs_.offsets != nullptr) {
-      fill_offsets(matrix.form.bits, group_columns, codes, offsets_.data() + at * kOffsetLanes);
-    }
+    const int sum = std::accumulate(codes, codes + group_columns, 0);
+    offsets_[static_cast<std::size_t>(at)] = -sum * (1 << (matrix.form.bits - 1));
   }
 }
 
 std::size_t scratch_bytes(const PanelSparseView& matrix) {
-  return static_cast<std::size_t>(4 * matrix.groups * matrix.form.group + kReadAhead);
+  return static_cast<std::size_t>(kScratchRows * matrix.groups * matrix.form.group + kScratchExtra);
 }
 
 void multiply_panel_sparse(const PanelSparseView& matrix, InstructionSet set,
