@@ -244,10 +244,9 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
     const std::int64_t last = first + chunk_groups < m.groups ? first + chunk_groups : m.groups;
     for (std::int64_t g = first; g < last; ++g) {
       for (int t = 0; t < T; ++t) {
-        stored[g - first] =
-            compact_group(in.codes + (token + t) * in.padded_columns + g * group_columns,
-                          bitmap + g * m.bitmap_bytes, group_columns, m.form.column_block,
-                          compact + t * kStride + (g - first) * slot);
+        stored[g - first] = compact_group(
+            in.codes + (token + t) * in.stride + g * group_columns, bitmap + g * m.bitmap_bytes,
+            group_columns, m.form.column_block, compact + t * kStride + (g - first) * slot);
       }
     }
     for (std::int64_t g = first; g < last; ++g) {
@@ -314,18 +313,18 @@ inline void expand_run(const std::uint8_t*& codes, const std::uint8_t* bitmap, i
   codes += BITS == 8 ? stored : (stored + 1) / 2;
 }
 
-/// Writes the four rows of a panel densely to scratch [4, padded_columns].
+/// Writes the four rows of a panel densely to scratch [4, stride].
 template <int BITS>
-void expand_panel(const PanelSparseView& m, std::int64_t panel, std::int64_t padded_columns,
+void expand_panel(const PanelSparseView& m, std::int64_t panel, std::int64_t stride,
                   std::uint8_t* scratch) {
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
   const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * kRows * m.bitmap_bytes;
   const int step = m.form.group < 64 ? m.form.group : 64;
-  for (std::int64_t column = 0; column < padded_columns; column += m.form.group) {
+  for (std::int64_t column = 0; column < m.groups * m.form.group; column += m.form.group) {
     for (int first = 0; first < m.form.group; first += step) {
       for (int r = 0; r < kRows; ++r) {
         expand_run<BITS>(codes, bitmap + r * m.bitmap_bytes + first / 8, step,
-                         scratch + r * padded_columns + column + first);
+                         scratch + r * stride + column + first);
       }
     }
     bitmap += kRows * m.bitmap_bytes;
@@ -343,15 +342,15 @@ void multiply_dense(const PanelSparseView& m, const QuantizedInputs& in, std::in
                     std::int64_t token, const std::uint8_t* weights, float* y) {
   const int group_columns = m.form.group;
   const bool half = m.form.scale_type == ScaleType::Float16;
-  const std::uint8_t* const row1 = weights + in.padded_columns;
-  const std::uint8_t* const row2 = row1 + in.padded_columns;
-  const std::uint8_t* const row3 = row2 + in.padded_columns;
+  const std::uint8_t* const row1 = weights + in.stride;
+  const std::uint8_t* const row2 = row1 + in.stride;
+  const std::uint8_t* const row3 = row2 + in.stride;
   __m128 totals = _mm_setzero_ps();
   for (std::int64_t g = 0; g < m.groups; ++g) {
     __m256i sums[kRows];
     for (int r = 0; r < kRows; ++r) sums[r] = _mm256_setzero_si256();
     for (std::int64_t c = g * group_columns; c < (g + 1) * group_columns; c += 32) {
-      const __m256i x = load32(in.codes + token * in.padded_columns + c);
+      const __m256i x = load32(in.codes + token * in.stride + c);
       const __m256i w[kRows] = {load32(weights + c), load32(row1 + c), load32(row2 + c),
                                 load32(row3 + c)};
       for (int r = 0; r < kRows; ++r) {
@@ -372,7 +371,7 @@ void multiply_dense(const PanelSparseView& m, const QuantizedInputs& in, std::in
 template <int BITS>
 void multiply_unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
                            float* y, std::uint8_t* scratch) {
-  expand_panel<BITS>(m, panel, in.padded_columns, scratch);
+  expand_panel<BITS>(m, panel, in.stride, scratch);
   for (std::int64_t token = 0; token < in.tokens; ++token) {
     multiply_dense(m, in, panel, token, scratch, y);
   }

@@ -180,10 +180,9 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
     const std::int64_t last = first + chunk_groups < m.groups ? first + chunk_groups : m.groups;
     for (std::int64_t g = first; g < last; ++g) {
       for (int t = 0; t < T; ++t) {
-        stored[g - first] =
-            compact_group(in.codes + (token + t) * in.padded_columns + g * group_columns,
-                          bitmap + g * m.bitmap_bytes, group_columns, m.form.column_block,
-                          compact + t * kStride + (g - first) * slot);
+        stored[g - first] = compact_group(
+            in.codes + (token + t) * in.stride + g * group_columns, bitmap + g * m.bitmap_bytes,
+            group_columns, m.form.column_block, compact + t * kStride + (g - first) * slot);
       }
     }
     for (std::int64_t g = first; g < last; ++g) {
@@ -303,6 +302,7 @@ void multiply_unstructured(const PanelSparseView& m, const QuantizedInputs& in, 
 // beats moving inputs together for every token.
 
 constexpr int kTileRows = 16;
+constexpr int kTileTokens = 12;  // with as many running totals, what the 32 registers hold
 constexpr int kStagingStride = 256 + 64;
 
 /// Writes 64 columns of four rows, one vector each, to the tile at quad 0 of `out`.
@@ -418,23 +418,30 @@ void expand_unstructured(const PanelSparseView& m, std::int64_t panel, std::uint
   }
 }
 
-/// The scales of the 16 rows of a tile; panels beyond the last one give zeros.
-inline __m512 tile_scales(const PanelSparseView& m, std::int64_t panel, int height,
-                          std::int64_t g) {
+/// Writes the scales of the 16 rows of a tile to `out`, [groups, 16]; panels beyond the last one
+/// get zeros.
+void expand_scales(const PanelSparseView& m, std::int64_t panel, int height, float* out) {
   const bool half = m.form.scale_type == ScaleType::Float16;
-  alignas(64) float scales[kTileRows] = {};
-  for (int first = 0; first < kTileRows && panel < m.panels; first += height, ++panel) {
-    const std::int64_t at = (panel * m.scale_groups + g / m.form.groups_per_scale) * height;
-    const __mmask16 rows = static_cast<__mmask16>((1U << height) - 1);
-    _mm512_mask_storeu_ps(scales + first, rows, load_scales(m.scales, half, at, height));
+  const __mmask16 rows = static_cast<__mmask16>((1U << height) - 1);
+  for (std::int64_t g = 0; g < m.groups; ++g, out += kTileRows) {
+    _mm512_storeu_ps(out, _mm512_setzero_ps());
+    for (int p = 0; p < kTileRows / height && panel + p < m.panels; ++p) {
+      const std::int64_t at = ((panel + p) * m.scale_groups + g / m.form.groups_per_scale) * height;
+      _mm512_mask_storeu_ps(out + height * p, rows, load_scales(m.scales, half, at, height));
+    }
   }
-  return _mm512_load_ps(scales);
 }
 
+/// 16 rows written out densely.
+struct Tile {
+  const std::uint8_t* weights;  // [columns / 4, 16, 4]
+  const float* scales;          // [groups, 16]
+  std::int64_t first_row, rows;
+};
+
 template <int T>
-void multiply_tile(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                   int height, std::int64_t last_row, std::int64_t token, const std::uint8_t* tile,
-                   float* y) {
+void multiply_tile(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t token,
+                   const Tile& tile, float* y) {
   __m512 totals[T];
   for (int t = 0; t < T; ++t) totals[t] = _mm512_setzero_ps();
   for (std::int64_t g = 0; g < m.groups; ++g) {
@@ -443,24 +450,23 @@ void multiply_tile(const PanelSparseView& m, const QuantizedInputs& in, std::int
       sums[t] = _mm512_set1_epi32(in.offsets[(token + t) * m.groups + g]);
     }
     for (std::int64_t c = g * m.form.group; c < (g + 1) * m.form.group; c += 4) {
-      const __m512i w = _mm512_loadu_si512(tile + c * kTileRows);
+      const __m512i w = _mm512_loadu_si512(tile.weights + c * kTileRows);
       for (int t = 0; t < T; ++t) {
         const auto* const x =
-            reinterpret_cast<const std::uint8_t*>(in.codes) + (token + t) * in.padded_columns + c;
+            reinterpret_cast<const std::uint8_t*>(in.codes) + (token + t) * in.stride + c;
         sums[t] = _mm512_dpbusd_epi32(sums[t], w, _mm512_set1_epi32(load_any<std::int32_t>(x)));
       }
     }
-    const __m512 scales = tile_scales(m, panel, height, g);
+    const __m512 scales = _mm512_loadu_ps(tile.scales + g * kTileRows);
     for (int t = 0; t < T; ++t) {
       const __m512 factor =
           _mm512_mul_ps(scales, _mm512_set1_ps(in.scales[(token + t) * m.groups + g]));
       totals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), factor, totals[t]);
     }
   }
-  const std::int64_t left = last_row - panel * height;
-  const __mmask16 rows = static_cast<__mmask16>((1U << (left < kTileRows ? left : kTileRows)) - 1);
+  const __mmask16 rows = static_cast<__mmask16>((1U << tile.rows) - 1);
   for (int t = 0; t < T; ++t) {
-    _mm512_mask_storeu_ps(y + (token + t) * m.rows + panel * height, rows, totals[t]);
+    _mm512_mask_storeu_ps(y + (token + t) * m.rows + tile.first_row, rows, totals[t]);
   }
 }
 
@@ -483,19 +489,23 @@ template <int BITS>
 void multiply_tiles(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
                     std::int64_t last_panel, float* y, std::uint8_t* scratch) {
   const int height = m.form.shared_rows == 1 ? kRows : m.form.shared_rows;
-  std::uint8_t* const staging = scratch + kTileRows * in.padded_columns;
   const std::int64_t last_row = last_panel * height < m.rows ? last_panel * height : m.rows;
+  auto* const scales = reinterpret_cast<float*>(scratch);
+  std::uint8_t* const weights = scratch + m.groups * kTileRows * sizeof(float);
+  std::uint8_t* const staging = weights + kTileRows * m.groups * m.form.group;
   for (std::int64_t panel = first_panel; panel < last_panel; panel += kTileRows / height) {
     for (int p = 0; p < kTileRows / height && panel + p < last_panel; ++p) {
-      expand_panel<BITS>(m, panel + p, scratch + 4 * height * p, staging);
+      expand_panel<BITS>(m, panel + p, weights + 4 * height * p, staging);
     }
+    expand_scales(m, panel, height, scales);
+    const std::int64_t left = last_row - panel * height;
+    const Tile tile{weights, scales, panel * height, left < kTileRows ? left : kTileRows};
     std::int64_t token = 0;
-    for (; token + 8 <= in.tokens; token += 8) {
-      multiply_tile<8>(m, in, panel, height, last_row, token, scratch, y);
+    for (; token + kTileTokens <= in.tokens; token += kTileTokens) {
+      multiply_tile<kTileTokens>(m, in, token, tile, y);
     }
-    for (; token < in.tokens; ++token) {
-      multiply_tile<1>(m, in, panel, height, last_row, token, scratch, y);
-    }
+    for (; token + 4 <= in.tokens; token += 4) multiply_tile<4>(m, in, token, tile, y);
+    for (; token < in.tokens; ++token) multiply_tile<1>(m, in, token, tile, y);
   }
 }
 

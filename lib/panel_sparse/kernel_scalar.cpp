@@ -63,7 +63,7 @@ void multiply_panel(const PanelSparseView& matrix, const QuantizedInputs& inputs
   for (std::int64_t group = 0; group < matrix.groups; ++group) {
     const GroupSums sums =
         sum_group(matrix, matrix.bitmaps + (panel * matrix.groups + group) * group_bitmaps, codes,
-                  inputs.codes + token * inputs.padded_columns + group * form.group);
+                  inputs.codes + token * inputs.stride + group * form.group);
     const std::int64_t first_scale =
         (panel * matrix.scale_groups + group / form.groups_per_scale) * height;
     const float input_scale = inputs.scales[token * matrix.groups + group];

@@ -14,22 +14,23 @@ namespace edgecompress {
 /// 127].
 struct QuantizedInputs {
   std::int64_t tokens = 0;
-  std::int64_t padded_columns = 0;     ///< groups * group; codes behind the last column are 0
-  const std::int8_t* codes = nullptr;  ///< [tokens, padded_columns], readable 64 bytes further
-  const float* scales = nullptr;       ///< [tokens, groups]
+  std::int64_t stride = 0;  ///< from token to token, at least groups * group + 64
+  const std::int8_t* codes =
+      nullptr;                    ///< [tokens, stride]; 0 from the last column to groups * group
+  const float* scales = nullptr;  ///< [tokens, groups]
   /// [tokens, groups]: -2^(bits-1) * the sum of the group's codes, where kernels that multiply
   /// stored codes, code + 2^(bits-1), may start their sums.
   const std::int32_t* offsets = nullptr;
 };
 
-inline constexpr std::int64_t kScratchRows = 16;
+inline constexpr std::int64_t kScratchRows = 18;  // 16 of codes, and scales of the smallest groups
 inline constexpr std::int64_t kScratchExtra = 8192;
 
 /// y[token, row] for the rows of panels [first_panel, last_panel).
 /// y: row stride `rows` of the matrix; the formula is
 ///    y = sum over groups, in order, of fma(float(sum of code * input code), scale * input scale, y
 ///    so far).
-/// scratch: of this thread, kScratchRows * padded_columns + kScratchExtra bytes.
+/// scratch: of this thread, kScratchRows * groups * group + kScratchExtra bytes.
 using PanelKernel = void (*)(const PanelSparseView& matrix, const QuantizedInputs& inputs,
                              std::int64_t first_panel, std::int64_t last_panel, float* y,
                              std::uint8_t* scratch);

@@ -49,8 +49,9 @@ void InputBuffer::prepare(const PanelSparseView& matrix, std::int64_t tokens) {
   };
   const std::int64_t padded = matrix.groups * matrix.form.group;
   inputs_.tokens = tokens;
-  inputs_.padded_columns = padded;
-  inputs_.codes = fit(codes_, tokens * padded + kReadAhead);
+  // Rows a multiple of 4096 bytes apart would share the few cache lines of one set.
+  inputs_.stride = padded + 64;
+  inputs_.codes = fit(codes_, tokens * inputs_.stride + kReadAhead);
   inputs_.scales = fit(scales_, tokens * matrix.groups);
   inputs_.offsets = fit(offsets_, tokens * matrix.groups);
 }
@@ -61,7 +62,7 @@ void InputBuffer::quantize_token(const PanelSparseView& matrix, const KernelSet&
   for (std::int64_t group = 0; group < matrix.groups; ++group) {
     const std::int64_t first = group * group_columns;
     const std::int64_t at = token * matrix.groups + group;
-    std::int8_t* const codes = codes_.data() + token * inputs_.padded_columns + first;
+    std::int8_t* const codes = codes_.data() + token * inputs_.stride + first;
     scales_[static_cast<std::size_t>(at)] = kernels.quantize_group(
         x + first, std::min<std::int64_t>(group_columns, matrix.columns - first), group_columns,
         codes);
