@@ -7,9 +7,9 @@
 namespace edgecompress {
 namespace {
 
-constexpr int kRows = 4;  // of an unstructured panel
-constexpr int kChunkColumns = 2048;
-constexpr int kStepsIn16Bits = 8;  // 8 sums of two products of at most 15 * 127 stay below 2^15
+constexpr int kRows = 4;            // of an unstructured panel
+constexpr int kChunkColumns = 512;  // compacted at a time
+constexpr int kStepsIn16Bits = 8;   // 8 sums of two products of at most 15 * 127 stay below 2^15
 
 /// For each 8-bit mask, the byte shuffles that move the selected bytes together, and that move
 /// leading bytes to the selected places. 0x80 makes a zero.

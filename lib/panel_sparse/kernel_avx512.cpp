@@ -9,8 +9,8 @@ namespace edgecompress {
 namespace {
 
 constexpr int kRows = 4;  // of an unstructured panel
-constexpr int kPrefetchBytes =
-    2048;  // far enough ahead for memory; the processor's own prefetcher loses short runs
+// The processor's own prefetcher loses the short runs of unstructured rows.
+constexpr int kPrefetchBytes = 2048;
 constexpr int kChunkColumns =
     2048;  // compacted at a time: the buffer of 8 tokens stays in the second cache level
 
@@ -92,16 +92,6 @@ inline __m512i offset_of_codes() {
   return _mm512_set1_epi8(static_cast<char>(BITS == 8 ? 128 : 8));
 }
 
-/// Fetches what follows `codes` by kPrefetchBytes; with few tokens memory is what a kernel waits
-/// for.
-template <int T, int BYTES>
-inline void prefetch(const std::uint8_t* codes) {
-  if constexpr (T > 2) return;
-  for (int line = 0; line < BYTES; line += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + line), _MM_HINT_T0);
-  }
-}
-
 /// Sums of (code + offset) * input over one group, and of offset * input, for T tokens.
 template <int BITS, int R, int T>
 inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std::int64_t stride,
@@ -114,7 +104,6 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
   int step = 0;
   if constexpr (BITS == 8) {
     for (; step + 2 <= steps; step += 2, codes += 128) {
-      prefetch<T, 128>(codes);
       const __m512i a = _mm512_loadu_si512(codes);
       const __m512i b = _mm512_loadu_si512(codes + 64);
       for (int t = 0; t < T; ++t) {
@@ -132,7 +121,6 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
     const __m512i low = _mm512_set1_epi8(15);
     const int whole = quads * R * 4 / 128 * 2;
     for (; step < whole; step += 2, codes += 64) {
-      prefetch<T, 64>(codes);
       const __m512i both = _mm512_loadu_si512(codes);
       const __m512i a = _mm512_and_si512(both, low);
       const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -268,7 +256,10 @@ void multiply_rows(const PanelSparseView& m, const QuantizedInputs& in, std::int
             WORDS == 0 ? load_any<std::uint32_t>(bits) : load_any<std::uint64_t>(bits);
         sums[r] = _mm512_dpbusd_epi32(sums[r], expand_run<BITS>(codes, mask), x);
       }
-      prefetch<1, BITS * 16>(codes);  // what four rows of half-empty runs take
+      for (int line = 0; line < BITS / 4; ++line) {  // what four rows of half-empty runs take
+        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + 64 * line),
+                     _MM_HINT_T0);
+      }
     }
     inputs += m.form.group;
     bitmap += kRows * kBitmapBytes;
