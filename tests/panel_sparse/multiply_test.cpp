@@ -63,8 +63,9 @@ struct Shape {
 /// tile sizes of kernels.
 std::vector<Shape> shapes_for(const PanelSparseForm& form) {
   const std::int64_t group = form.group;
-  return {{16, group, 1, 0.5},     {37, 2 * group + 19, 11, 0.5}, {5, 3 * group, 3, 1.0},
-          {33, group - 1, 2, 0.0}, {18, 9 * group + 4, 1, 0.25},  {4, 4, 130, 0.7}};
+  return {{16, group, 1, 0.5},         {37, 2 * group + 19, 11, 0.5}, {5, 3 * group, 3, 1.0},
+          {33, group - 1, 2, 0.0},     {18, 9 * group + 4, 1, 0.25},  {4, 4, 130, 0.7},
+          {19, 2 * group + 5, 29, 0.5}};
 }
 
 }  // namespace
