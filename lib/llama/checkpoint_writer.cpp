@@ -1,0 +1,222 @@
+#include "llama/checkpoint_writer.h"
+
+#include <array>
+#include <filesystem>
+#include <iomanip>
+#include <sstream>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/shard_index.h"
+#include "llama/linear_layers.h"
+#include "llama/weight_layout.h"
+#include "weights/float_rows.h"
+
+namespace edgecompress {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<const char*, 9> kCopiedFiles{
+    "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json",
+    "tokenizer.model", "added_tokens.json",     "vocab.json",
+    "merges.txt",      "chat_template.jinja",   "generation_config.json"};
+
+const std::map<std::string, std::string> kMetadata{
+    {"format", "pt"}};  // transformers reads no file without it
+
+bool is_quantized(const StoredForm& form) { return std::holds_alternative<QuantizedForm>(form); }
+
+/// The narrowest float type that holds every stored float; F32 for integers, whose scales are F32.
+DType written_dtype(const WeightForms& forms) {
+  std::optional<DType> common;
+  for (const auto& [module, form] : forms) {
+    const DType dtype = is_quantized(form) ? DType::F32 : std::get<FloatForm>(form).dtype;
+    if (common && *common != dtype) return DType::F32;
+    common = dtype;
+  }
+  return common.value_or(DType::F32);
+}
+
+void check_groups(const std::string& module, const MatrixShape& shape, const StoredForm& form) {
+  const auto* const quantized = std::get_if<QuantizedForm>(&form);
+  if (quantized == nullptr) return;
+  const std::int64_t size = quantized->scheme.group_size;
+  if (size == 0 || shape.in_features % size == 0) return;
+  throw Error(ErrorKind::Unsupported, "C16",
+              concat(module, " has rows of ", shape.in_features, " weights, which groups of ", size,
+                     " do not divide; compressed-tensors has no form for a short group: choose "
+                     "another group size or per-channel scales for this layer"));
+}
+
+}  // namespace
+
+struct CheckpointWriter::State {
+  StagedFolder& folder;
+  std::string subfolder;
+  LlamaConfig config;
+  WeightForms forms;
+  DType dtype;  ///< of norms and biases, and in config.json
+  std::map<std::string, std::string> hashes;
+  std::map<std::string, std::string> shard_of;
+  std::uint64_t total_bytes = 0;
+  std::int64_t next_shard = 0;
+
+  std::string path(const std::string& name) const {
+    return (std::filesystem::path(subfolder) / name).string();
+  }
+
+  const StoredForm& form(std::string_view module) const {
+    const auto found = forms.find(module);
+    ensure(found != forms.end(), "a form for every matrix");
+    return found->second;
+  }
+
+  MatrixShape table_shape() const { return {config.vocab_size, config.hidden_size}; }
+
+  /// Writes one shard: `headers` says what, `append` gives the data in that order.
+  template <typename Append>
+  void write_shard(std::vector<TensorHeader> headers, const Append& append) {
+    std::ostringstream name;
+    name << "model-" << std::setfill('0') << std::setw(5) << ++next_shard << "-of-" << std::setw(5)
+         << config.num_blocks() + 2 << ".safetensors";
+    for (const TensorHeader& header : headers) {
+      shard_of.emplace(header.name, name.str());
+      total_bytes +=
+          static_cast<std::uint64_t>(num_elements(header.shape)) * dtype_bytes(header.dtype);
+    }
+    SafetensorsWriter writer(folder, path(name.str()), std::move(headers), kMetadata);
+    append(writer);
+    hashes[path(name.str())] = writer.close();
+  }
+
+  void append_vector(SafetensorsWriter& writer, const std::string& name,
+                     const std::vector<float>& values) const {
+    std::vector<std::byte> bytes(values.size() * dtype_bytes(dtype));
+    bytes_from_floats(values, dtype, bytes);
+    writer.append(name, bytes);
+  }
+
+  TensorHeader vector_header(const std::string& name, const std::vector<float>& values) const {
+    return {name, dtype, {static_cast<std::int64_t>(values.size())}};
+  }
+
+  void write_text(const std::string& name, std::string_view content) {
+    hashes[path(name)] = folder.write(path(name), content);
+  }
+};
+
+CheckpointWriter::CheckpointWriter(StagedFolder& folder, std::string subfolder, LlamaConfig config,
+                                   std::map<std::string, StoredForm, std::less<>> forms)
+    : state_(std::make_shared<State>(State{.folder = folder,
+                                           .subfolder = std::move(subfolder),
+                                           .config = std::move(config),
+                                           .forms = std::move(forms),
+                                           .dtype = DType::F32,
+                                           .hashes = {},
+                                           .shard_of = {}})) {
+  const LlamaConfig& model = state_->config;
+  for (std::int64_t block = 0; block < model.num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      const std::string module = module_name({block, kind});
+      check_groups(module, linear_shape(model, {block, kind}), state_->form(module));
+    }
+  }
+  check_groups(std::string(kEmbeddingModule), state_->table_shape(),
+               state_->form(kEmbeddingModule));
+  if (model.tie_word_embeddings) {
+    state_->forms.erase(std::string(kHeadModule));
+  } else {
+    check_groups(std::string(kHeadModule), state_->table_shape(), state_->form(kHeadModule));
+  }
+  state_->dtype = written_dtype(state_->forms);
+}
+
+void CheckpointWriter::write_embedding(const WeightValue& weight) {
+  ensure(state_->next_shard == 0, "the embedding first");
+  const std::string module(kEmbeddingModule);
+  const std::string head(kHeadModule);
+  const StoredForm& form = state_->form(module);
+  const MatrixShape shape = state_->table_shape();
+  const bool tied_grid = state_->config.tie_word_embeddings && is_quantized(form);
+  std::vector<TensorHeader> headers = weight_headers(module, shape, form);
+  if (tied_grid) {
+    for (TensorHeader& header : grid_headers(head, shape, std::get<QuantizedForm>(form).scheme)) {
+      headers.push_back(std::move(header));
+    }
+  }
+  state_->write_shard(std::move(headers), [&](SafetensorsWriter& writer) {
+    append_weight(writer, module, shape, form, weight);
+    if (tied_grid) append_grid(writer, head, std::get<QuantizedMatrix>(weight));
+  });
+}
+
+void CheckpointWriter::write_block(std::int64_t block,
+                                   const std::map<LinearKind, WeightValue>& weights,
+                                   const std::map<std::string, std::vector<float>>& vectors) {
+  ensure(state_->next_shard == block + 1, "blocks in their order, after the embedding");
+  ensure(weights.size() == kLinearKinds.size(), "every linear layer of the block");
+  std::vector<TensorHeader> headers;
+  for (const LinearKind kind : kLinearKinds) {
+    const std::string module = module_name({block, kind});
+    const MatrixShape shape = linear_shape(state_->config, {block, kind});
+    for (TensorHeader& header : weight_headers(module, shape, state_->form(module))) {
+      headers.push_back(std::move(header));
+    }
+  }
+  for (const auto& [name, values] : vectors) headers.push_back(state_->vector_header(name, values));
+  state_->write_shard(std::move(headers), [&](SafetensorsWriter& writer) {
+    for (const LinearKind kind : kLinearKinds) {
+      const std::string module = module_name({block, kind});
+      append_weight(writer, module, linear_shape(state_->config, {block, kind}),
+                    state_->form(module), weights.at(kind));
+    }
+    for (const auto& [name, values] : vectors) state_->append_vector(writer, name, values);
+  });
+}
+
+void CheckpointWriter::write_head(const std::vector<float>& final_norm, const WeightValue* head) {
+  ensure(state_->next_shard == state_->config.num_blocks() + 1, "the head after all blocks");
+  ensure((head == nullptr) == state_->config.tie_word_embeddings, "a head unless it is tied");
+  const std::string norm = concat(kFinalNormModule, ".weight");
+  const std::string module(kHeadModule);
+  const MatrixShape shape = state_->table_shape();
+  std::vector<TensorHeader> headers{state_->vector_header(norm, final_norm)};
+  if (head != nullptr) {
+    for (TensorHeader& header : weight_headers(module, shape, state_->form(module))) {
+      headers.push_back(std::move(header));
+    }
+  }
+  state_->write_shard(std::move(headers), [&](SafetensorsWriter& writer) {
+    state_->append_vector(writer, norm, final_norm);
+    if (head != nullptr) append_weight(writer, module, shape, state_->form(module), *head);
+  });
+}
+
+std::map<std::string, std::string> CheckpointWriter::finish(const ModelFolder& source) {
+  ensure(state_->next_shard == state_->config.num_blocks() + 2, "every shard before finish()");
+  LlamaConfig written = state_->config;
+  written.dtype = state_->dtype;
+  Json document = llama_config_document(written);
+  Json quantization = quantization_document(state_->forms, written);
+  if (!quantization.is_null()) document["quantization_config"] = std::move(quantization);
+  state_->write_text("config.json", document.dump(2) + "\n");
+  const Json index = {{"metadata", {{"total_size", state_->total_bytes}}},
+                      {"weight_map", state_->shard_of}};
+  state_->write_text("model.safetensors.index.json", index.dump(2) + "\n");
+  for (const char* const name : kCopiedFiles) {
+    const std::filesystem::path file = source.path() / name;
+    if (!std::filesystem::exists(file)) continue;
+    refuse_outside_link(source.path(), file);
+    const MappedFile content(file);
+    state_->write_text(
+        name, {reinterpret_cast<const char*>(content.bytes().data()), content.bytes().size()});
+  }
+  return state_->hashes;
+}
+
+}  // namespace edgecompress

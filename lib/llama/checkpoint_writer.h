@@ -25,16 +25,42 @@ struct QuantizedForm {
 };
 using StoredForm = std::variant<FloatForm, QuantizedForm>;
 
-/// A weight ready to be stored: floats [out, in] (rounded to the form's dtype by the writer) or codes.
+/// A weight ready to be stored: floats [out, in] (rounded to the form's dtype by the writer) or
+/// codes.
 using WeightValue = std::variant<std::vector<float>, QuantizedMatrix>;
 
-/// Writes a model folder block by block: one shard for the embedding, one per decoder block, one for the final norm and
-/// the head. The shards are final as soon as they are written; finish() adds config.json, the index, and byte copies of
-/// the tokenizer files. Float weights keep safetensors' usual names; quantized ones use compressed-tensors'
-/// pack-quantized layout (weight_packed, weight_scale in F32, weight_shape, weight_zero_point), 4 and 8 bits alike.
+/// Writes a model folder block by block: one shard for the embedding, one per decoder block, one
+/// for the final norm and the head. The shards are final as soon as they are written; finish() adds
+/// config.json, the index, and byte copies of the tokenizer files. The same calls give the same
+/// bytes.
+///
+/// Float weights keep safetensors' usual names. Quantized weights take the layouts of
+/// compressed-tensors that transformers 5.23 with compressed-tensors 0.20 loads (measured; others
+/// fail there while loading):
+///
+/// | weight                                  | layout          | bytes of a code |
+/// |-----------------------------------------|-----------------|-----------------|
+/// | linear layer or untied head, symmetric  | pack-quantized  | bits / 8        |
+/// | linear layer or untied head, asymmetric | naive-quantized | 1               |
+/// | embedding, with or without a tied head  | naive-quantized | 1               |
+///
+/// - asymmetric: those versions expect weight_zero_point of pack-quantized in a shape that nobody
+/// writes.
+/// - embedding: they initialize a torch.nn.Embedding through its `weight`, which pack-quantized
+/// does not have.
+/// - a quantized table that is tied to the head is stored once, as model.embed_tokens.weight (I8);
+/// only its scales and
+///   zero points are stored a second time, under lm_head, because every quantized module needs its
+///   own.
+///
+/// Scales are F32 and config.json says dtype float32 as soon as one weight is quantized:
+/// transformers dequantizes in that dtype, so it computes exactly scale * (code - zero_point) in
+/// F32, and a code equal to the zero point is 0.
 class CheckpointWriter {
  public:
-  /// config: of the model to be written. forms: by module name, for every matrix.
+  /// config: of the model to be written. forms: by module name, for every matrix (the head only
+  /// when it is not tied). Throws  Error{Unsupported} C16 when a group size does not divide a row:
+  /// compressed-tensors cannot express it.
   CheckpointWriter(StagedFolder& folder, std::string subfolder, LlamaConfig config,
                    std::map<std::string, StoredForm, std::less<>> forms);
 
@@ -46,7 +72,8 @@ class CheckpointWriter {
   /// head: absent when tied to the embedding.
   void write_head(const std::vector<float>& final_norm, const WeightValue* head);
 
-  /// source: the folder whose tokenizer files and README are copied. Returns name -> SHA-256 of every file written.
+  /// source: the folder whose tokenizer files and README are copied. Returns name -> SHA-256 of
+  /// every file written.
   std::map<std::string, std::string> finish(const ModelFolder& source);
 
  private:

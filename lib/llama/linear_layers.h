@@ -12,8 +12,8 @@ namespace edgecompress {
 
 /// The linear layers of a decoder block, in the order of the forward pass.
 enum class LinearKind { Q, K, V, O, Gate, Up, Down };
-inline constexpr std::array kLinearKinds{LinearKind::Q,    LinearKind::K,  LinearKind::V,
-                                         LinearKind::O,    LinearKind::Gate, LinearKind::Up,
+inline constexpr std::array kLinearKinds{LinearKind::Q,   LinearKind::K,    LinearKind::V,
+                                         LinearKind::O,   LinearKind::Gate, LinearKind::Up,
                                          LinearKind::Down};
 
 /// One linear layer of the model.
@@ -29,8 +29,9 @@ std::string module_name(LinearId id);
 inline constexpr std::string_view kEmbeddingModule = "model.embed_tokens";
 inline constexpr std::string_view kHeadModule = "lm_head";
 inline constexpr std::string_view kFinalNormModule = "model.norm";
-std::string input_norm_module(std::int64_t block);           ///< "model.layers.3.input_layernorm"
-std::string post_attention_norm_module(std::int64_t block);  ///< "model.layers.3.post_attention_layernorm"
+std::string input_norm_module(std::int64_t block);  ///< "model.layers.3.input_layernorm"
+std::string post_attention_norm_module(
+    std::int64_t block);  ///< "model.layers.3.post_attention_layernorm"
 
 /// Rows and columns of a weight matrix.
 struct MatrixShape {
@@ -41,7 +42,8 @@ struct MatrixShape {
 MatrixShape linear_shape(const LlamaConfig& config, LinearId id);
 bool has_bias(const LlamaConfig& config, LinearKind kind);
 
-/// Parameters of the linear weights of a decoder block (norms and biases left out), and of the whole model.
+/// Parameters of the linear weights of a decoder block (norms and biases left out), and of the
+/// whole model.
 std::int64_t linear_parameters(const LlamaConfig& config, std::int64_t block);
 std::int64_t total_parameters(const LlamaConfig& config);
 

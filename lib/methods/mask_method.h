@@ -8,7 +8,18 @@ namespace edgecompress {
 struct MagnitudeMask {};
 /// Keeps the weights of largest |W| * ||x|| (arXiv 2306.11695, eq. 1); needs calibration.
 struct WandaMask {};
+/// Keeps the weights whose removal costs most, while the columns that follow make up for those
+/// removed before (arXiv 2301.00774); needs calibration.
+struct SparseGptMask {
+  double damping = 0.01;  ///< share of the Hessian's mean diagonal that is added to it
+};
 
-using MaskMethod = std::variant<MagnitudeMask, WandaMask>;
+using MaskMethod = std::variant<MagnitudeMask, WandaMask, SparseGptMask>;
+
+/// What is done to the weights that a mask keeps.
+enum class MaskRepair {
+  None,          ///< they stay as the method left them
+  LeastSquares,  ///< each row is solved for the dense outputs on its support; needs calibration
+};
 
 }  // namespace edgecompress

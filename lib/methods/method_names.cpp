@@ -1,0 +1,61 @@
+#include "methods/method_names.h"
+
+#include <algorithm>
+#include <array>
+
+namespace edgecompress {
+namespace {
+
+/// What the rest of the program asks about an alternative.
+struct Traits {
+  std::string_view name;
+  CalibrationNeed need;
+};
+
+// In the order of the variants' alternatives.
+constexpr std::array kQuantizeMethods{Traits{"rtn", CalibrationNeed::None},
+                                      Traits{"gptq", CalibrationNeed::Hessian}};
+constexpr std::array kMaskMethods{Traits{"magnitude", CalibrationNeed::None},
+                                  Traits{"wanda", CalibrationNeed::Norms},
+                                  Traits{"sparsegpt", CalibrationNeed::Hessian}};
+constexpr std::array kStructuredScores{Traits{"magnitude", CalibrationNeed::None},
+                                       Traits{"activation", CalibrationNeed::Norms},
+                                       Traits{"output-error", CalibrationNeed::Hessian}};
+
+static_assert(kQuantizeMethods.size() == std::variant_size_v<QuantizeMethod>);
+static_assert(kMaskMethods.size() == std::variant_size_v<MaskMethod>);
+static_assert(kStructuredScores.size() == std::variant_size_v<StructuredScore>);
+
+}  // namespace
+
+std::string_view method_name(const QuantizeMethod& method) {
+  return kQuantizeMethods.at(method.index()).name;
+}
+std::string_view method_name(const MaskMethod& method) {
+  return kMaskMethods.at(method.index()).name;
+}
+std::string_view method_name(const StructuredScore& score) {
+  return kStructuredScores.at(score.index()).name;
+}
+
+CutRepair default_repair(const StructuredScore& score) {
+  return kStructuredScores.at(score.index()).need == CalibrationNeed::None
+             ? CutRepair::None
+             : CutRepair::LeastSquares;
+}
+
+CalibrationNeed calibration_need(const QuantizeMethod& method) {
+  return kQuantizeMethods.at(method.index()).need;
+}
+CalibrationNeed calibration_need(const MaskMethod& method, MaskRepair repair) {
+  return std::max(kMaskMethods.at(method.index()).need, repair == MaskRepair::LeastSquares
+                                                            ? CalibrationNeed::Hessian
+                                                            : CalibrationNeed::None);
+}
+CalibrationNeed calibration_need(const StructuredCut& cut) {
+  return std::max(kStructuredScores.at(cut.score.index()).need,
+                  cut.repair == CutRepair::LeastSquares ? CalibrationNeed::Hessian
+                                                        : CalibrationNeed::None);
+}
+
+}  // namespace edgecompress

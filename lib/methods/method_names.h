@@ -14,9 +14,19 @@ std::string_view method_name(const QuantizeMethod& method);
 std::string_view method_name(const MaskMethod& method);
 std::string_view method_name(const StructuredScore& score);
 
-/// True when the method looks at what flows through the layers, so that calibration text is needed.
-bool needs_calibration(const MaskMethod& method);
-bool needs_calibration(const StructuredScore& score);
-bool needs_calibration(const QuantizeMethod& method);
+/// What a method must know of the layers' inputs, in rising order.
+enum class CalibrationNeed {
+  None,     ///< nothing: the method is data-free
+  Norms,    ///< the norm of each input
+  Hessian,  ///< the second moments of the inputs
+};
+
+/// The repair a cut gets unless another is asked for: least squares with every score that needs
+/// calibration text anyway, none with the data-free ones.
+CutRepair default_repair(const StructuredScore& score);
+
+CalibrationNeed calibration_need(const QuantizeMethod& method);
+CalibrationNeed calibration_need(const MaskMethod& method, MaskRepair repair);
+CalibrationNeed calibration_need(const StructuredCut& cut);
 
 }  // namespace edgecompress

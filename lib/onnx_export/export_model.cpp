@@ -1,0 +1,196 @@
+#include "onnx_export/export_model.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "checkpoint/shard_index.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "onnx_export/external_data.h"
+#include "onnx_export/genai_config.h"
+#include "onnx_export/graph_builder.h"
+#include "onnx_export/llama_graph.h"
+
+namespace edgecompress {
+namespace {
+
+// The newest opset that ONNX Runtime 1.20 reads.
+constexpr std::int64_t kOpset = 21;
+const std::string kGraphFile = "model.onnx";
+const std::string kDataFile = "model.onnx.data";
+constexpr std::uint64_t kLargestCopiedFile = std::uint64_t{256} << 20;
+
+constexpr std::array kCopiedFiles{
+    "config.json",           "generation_config.json",  "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "tokenizer.model",       "chat_template.jinja"};
+
+/// Writes files of one artifact and keeps count.
+class ArtifactFolder {
+ public:
+  ArtifactFolder(StagedFolder& output, const std::string& subfolder, OnnxArtifact& artifact)
+      : output_(output), subfolder_(subfolder), artifact_(artifact) {}
+
+  std::filesystem::path name_of(const std::string& file) const { return subfolder_ / file; }
+
+  void write(const std::string& file, std::string_view content) {
+    record(file, output_.write(name_of(file), content), content.size());
+  }
+  void record(const std::string& file, const std::string& sha256, std::uint64_t bytes) {
+    artifact_.file_sha256.emplace(file, sha256);
+    artifact_.total_bytes += bytes;
+  }
+  StagedFile create(const std::string& file, std::uint64_t bytes) {
+    return output_.create(name_of(file), bytes);
+  }
+  std::filesystem::path path_of(const std::string& file) const {
+    return output_.path() / name_of(file);
+  }
+
+ private:
+  StagedFolder& output_;
+  std::filesystem::path subfolder_;
+  OnnxArtifact& artifact_;
+};
+
+void check_options(const ExportOptions& options) {
+  const auto require_at_least = [](const char* name, std::int64_t value, std::int64_t least) {
+    if (value >= least) return;
+    throw Error(ErrorKind::Usage, "X3",
+                concat(name, " must be at least ", least, ", found ", value));
+  };
+  require_at_least("context_length", options.context_length, 0);
+  require_at_least("max_generation_length", options.max_generation_length, 1);
+  require_at_least("num_threads", options.num_threads, 1);
+  if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
+    if (genai->accuracy_level < 0 || genai->accuracy_level > 4) {
+      throw Error(ErrorKind::Usage, "X3",
+                  concat("accuracy_level must be 0 ... 4, found ", genai->accuracy_level));
+    }
+  }
+}
+
+void warn_about_widths(const LlamaConfig& config, std::vector<std::string>& warnings) {
+  const auto differs = [&](const BlockShape& shape) {
+    return shape.num_key_value_heads != config.blocks.front().num_key_value_heads;
+  };
+  if (std::ranges::any_of(config.blocks, differs)) {
+    warnings.push_back(
+        "decoder blocks have different numbers of key-value heads: onnxruntime-genai loads that "
+        "from 0.15 on");
+  }
+}
+
+void write_data(ArtifactFolder& folder, const ModelFolder& model,
+                const std::vector<Initializer>& tensors, const ExternalDataPlan& plan,
+                const Progress& progress) {
+  StagedFile file = folder.create(kDataFile, plan.total_bytes);
+  std::uint64_t written_bytes = 0;
+  std::uint64_t all_bytes = 0;
+  for (const Initializer& tensor : tensors) {
+    if (plan.offsets.contains(tensor.name) && tensor.same_bytes_as.empty()) {
+      all_bytes += tensor.bytes();
+    }
+  }
+  write_external_data(tensors, plan, file, [&](const Initializer& tensor) {
+    if (tensor.dims.size() > 1) {  // vectors were read while the graph was built
+      for (const std::string& module : tensor.modules) model.drop(module);
+    }
+    written_bytes += tensor.bytes();
+    if (progress) {
+      progress({.stage = "export",
+                .done = static_cast<std::int64_t>(written_bytes),
+                .total = static_cast<std::int64_t>(all_bytes)});
+    }
+  });
+  const std::uint64_t size = file.size_bytes();
+  folder.record(kDataFile, file.close(), size);
+}
+
+void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& artifact) {
+  for (const std::string file : kCopiedFiles) {
+    const std::filesystem::path source = model.path() / file;
+    if (std::filesystem::exists(source)) {
+      refuse_outside_link(model.path(), source);
+      folder.write(file, read_text_file(source, kLargestCopiedFile));
+    }
+  }
+  if (!artifact.file_sha256.contains("tokenizer.json")) {
+    artifact.warnings.push_back(
+        "the model folder has no tokenizer.json: onnxruntime-genai loads the model but no "
+        "tokenizer");
+  } else if (!artifact.file_sha256.contains("tokenizer_config.json")) {
+    folder.write("tokenizer_config.json", "{}\n");
+    artifact.warnings.push_back(
+        "the model folder has no tokenizer_config.json: an empty one was written, so "
+        "onnxruntime-genai takes token 0 as the begin token");
+  }
+}
+
+/// Fills `graph` in the chosen format and returns what genai_config.json has to say about it.
+GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& options) {
+  GenaiConfigOptions config{.context_length = context.context_length,
+                            .max_generation_length = options.max_generation_length};
+  config.cache_head_dim = context.cache_head_dim;
+  if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
+    context.operators = OperatorSet::Contrib;
+    context.accuracy_level_4bit = genai->accuracy_level;
+    build_genai_graph(context);
+    config.positions = genai_position_input(context.config());
+    warn_about_widths(context.config(), context.warnings);
+  } else {
+    context.operators = OperatorSet::Standard;
+    build_standard_graph(context);
+    config.positions = PositionInput::Present;
+    config.cache = GenaiConfigOptions::Cache::Separate;
+  }
+  return config;
+}
+
+std::string joined(const std::vector<std::string>& modules) {
+  std::string text;
+  for (const std::string& module : modules) text += (text.empty() ? "" : ",") + module;
+  return text;
+}
+
+}  // namespace
+
+OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
+                         StagedFolder& output, const std::string& subfolder,
+                         const Progress& progress) {
+  check_options(options);
+  OnnxArtifact artifact;
+  GraphBuilder graph(kOpset);
+  ExportContext context{.model = model,
+                        .graph = graph,
+                        .context_length = options.context_length == 0
+                                              ? model.config().max_position_embeddings
+                                              : options.context_length,
+                        .cache_head_dim = std::holds_alternative<GenaiFormat>(options.format)
+                                              ? genai_cache_head_dim(model.config())
+                                              : model.config().head_dim,
+                        .num_threads = options.num_threads,
+                        .warnings = artifact.warnings};
+  const GenaiConfigOptions config = build_graph(context, options);
+  if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
+
+  const std::vector<Initializer>& tensors = graph.initializers();
+  const ExternalDataPlan plan = plan_external_data(tensors);
+  ArtifactFolder folder(output, subfolder, artifact);
+  if (plan.total_bytes > 0) write_data(folder, model, tensors, plan, progress);
+  folder.write(kGraphFile, graph.serialize(plan.offsets, kDataFile));
+  folder.write("genai_config.json", genai_config_text(model.config(), config));
+  copy_files(folder, model, artifact);
+  for (const Initializer& tensor : tensors) {
+    const bool shares = !tensor.same_bytes_as.empty() && plan.offsets.contains(tensor.name);
+    artifact.tensors.push_back({.name = tensor.name,
+                                .module = joined(tensor.modules),
+                                .bytes = shares ? 0 : static_cast<std::int64_t>(tensor.bytes())});
+  }
+  artifact.graph = folder.path_of(kGraphFile);
+  validate_onnx_folder(artifact.graph);
+  return artifact;
+}
+
+}  // namespace edgecompress

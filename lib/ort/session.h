@@ -14,9 +14,6 @@ namespace edgecompress {
 class LoadedGraph;    // not part of the interface
 struct RuntimeState;  // not part of the interface
 
-class LoadedGraph;    // not part of the interface
-struct RuntimeState;  // not part of the interface
-
 /// Where ONNX Runtime's library lies. Order: `named` when not empty, the environment variable
 /// EDGECOMPRESS_ONNXRUNTIME, libonnxruntime.so* beside the running program or in ../lib of it, the
 /// path given at configure time. The first two are wishes: when such a file is absent, no later

@@ -1,0 +1,298 @@
+#include "recipe/recipe.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "methods/method_names.h"
+#include "recipe/language.h"
+#include "recipe/mask_pattern.h"
+#include "recipe/node.h"
+#include "recipe/problems.h"
+#include "recipe/suggest.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 20;
+
+/// Turns a tree that check_shape() has seen into steps and adds what only shows across keys.
+class StepReader {
+ public:
+  StepReader(Problems& problems, bool has_calibration)
+      : problems_(problems), has_calibration_(has_calibration) {}
+
+  std::vector<Step> read(const YamlNode& steps) {
+    std::vector<Step> out;
+    for (const YamlNode& item : steps.items) {
+      const ObjectReader step(&item);
+      Step read{.id = step.text("id", ""), .action = {}};
+      if (step.has("id")) check_id(read.id, step.at("id"));
+      if (read_action(step, item.at, read)) out.push_back(std::move(read));
+    }
+    return out;
+  }
+
+ private:
+  void contradiction(const SourceSpan& at, std::string message, std::string hint) {
+    problems_.add({"R17", std::move(message), at, std::move(hint), {}});
+  }
+
+  void check_id(const std::string& id, const SourceSpan& at) {
+    const auto [earlier, fresh] = ids_.emplace(id, at);
+    if (fresh) return;
+    problems_.add({"R5",
+                   concat("two steps have the id ", backquoted(id), ", in lines ",
+                          earlier->second.line, " and ", at.line),
+                   at,
+                   concat("first in line ", earlier->second.line),
+                   {}});
+  }
+
+  bool read_action(const ObjectReader& step, const SourceSpan& step_at, Step& out) {
+    std::vector<std::string_view> named;
+    for (const std::string_view key : {"prune", "mask", "quantize", "export"}) {
+      if (step.has(key)) named.push_back(key);
+    }
+    if (named.empty() && step.has_other_keys("id"))
+      return false;  // a misspelt action, reported already
+    if (named.empty()) {
+      problems_.add(
+          {"R23", "a step must have one of prune, mask, quantize, export", step_at, {}, {}});
+      return false;
+    }
+    if (named.size() > 1) {
+      contradiction(step.at(named[1]),
+                    concat("a step must have one action, found ", named[0], " and ", named[1]),
+                    "make this a step of its own");
+      return false;
+    }
+    const ObjectReader body = step.object(named[0]);
+    check_order(named[0], step.at(named[0]));
+    if (named[0] == "prune") out.action = read_prune(body);
+    if (named[0] == "mask") out.action = read_mask(body);
+    if (named[0] == "quantize") out.action = read_quantize(body);
+    if (named[0] == "export") out.action = read_export(body);
+    return true;
+  }
+
+  /// prune, then mask, then quantize once, then export once: the only order in which no step undoes
+  /// an earlier one.
+  void check_order(std::string_view action, const SourceSpan& at) {
+    if (exported_) {
+      contradiction(
+          at, concat(action == "export" ? "a second export" : concat(action, " after export")),
+          "export must be the last step");
+    } else if (quantized_ && action == "quantize") {
+      contradiction(at, "a second quantize step", "use rules for weights that need another grid");
+    } else if (quantized_ && action != "export") {
+      contradiction(at, concat(action, " after quantize"),
+                    "quantize must come after prune and mask");
+    } else if (masked_ && action == "prune") {
+      contradiction(at, "prune after mask",
+                    "a cut shifts columns and breaks the mask's pattern: prune first");
+    }
+    exported_ = exported_ || action == "export";
+    quantized_ = quantized_ || action == "quantize";
+    masked_ = masked_ || action == "mask";
+  }
+
+  void check_calibration(CalibrationNeed need, const ObjectReader& body, std::string_view key) {
+    const YamlNode* const value = body.find(key);
+    if (value == nullptr || has_calibration_ || need == CalibrationNeed::None) return;
+    contradiction(value->at, concat(key, " ", backquoted(value->text), " needs calibration text"),
+                  "add `calibration: {text: ...}` to the recipe");
+  }
+
+  template <typename Repair>
+  static Repair read_repair(const ObjectReader& body) {
+    return body.text("repair", "none") == "none" ? Repair::None : Repair::LeastSquares;
+  }
+
+  PruneStep read_prune(const ObjectReader& body) {
+    StructuredCut cut{.score = read_structured_score(body)};
+    cut.repair = default_repair(cut.score);
+    if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
+    const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
+    check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
+    if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
+    cut.ratio = body.share("ratio", cut.ratio);
+    cut.channel_multiple = body.integer("channel_multiple", cut.channel_multiple);
+    return {cut};
+  }
+
+  MaskStep read_mask(const ObjectReader& body) {
+    MaskStep step{.method = read_mask_method(body), .pattern = {}};
+    step.repair = read_repair<MaskRepair>(body);
+    const bool by_repair =
+        calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
+    check_calibration(calibration_need(step.method, step.repair), body,
+                      by_repair ? "repair" : "method");
+    const std::string pattern = body.text("pattern", "");
+    step.pattern =
+        parse_mask_pattern(pattern, body.share("sparsity", 0.5)).value_or(SparsityPattern{});
+    const bool states_sparsity = std::holds_alternative<NofM>(step.pattern);
+    if (states_sparsity && body.has("sparsity")) {
+      contradiction(body.at("sparsity"),
+                    concat("pattern ", backquoted(pattern), " already says the sparsity"),
+                    "delete this key");
+    }
+    if (!states_sparsity && body.has("pattern") && !body.has("sparsity") &&
+        parse_mask_pattern(pattern, 0.5)) {
+      problems_.add(
+          {"R23",
+           concat("key `sparsity` is missing in mask, pattern ", backquoted(pattern), " needs it"),
+           body.at("pattern"),
+           {},
+           {}});
+    }
+    if (body.has("targets")) step.targets.match = body.texts("targets");
+    step.targets.except = body.texts("except");
+    return step;
+  }
+
+  QuantScheme read_scheme(const ObjectReader& body, QuantScheme scheme) {
+    scheme.bits = static_cast<int>(body.integer("bits", scheme.bits));
+    const bool per_channel = body.text("group_size", "") == "channel";
+    scheme.group_size = per_channel ? 0 : body.integer("group_size", scheme.group_size);
+    const bool symmetric = body.boolean("symmetric", scheme.symmetry == Symmetry::Symmetric);
+    scheme.symmetry = symmetric ? Symmetry::Symmetric : Symmetry::Asymmetric;
+    return scheme;
+  }
+
+  /// Of the embedding or the head: a scheme, or nothing with skip: true.
+  std::optional<QuantScheme> read_table(const ObjectReader& body, const QuantScheme& otherwise) {
+    if (!body.boolean("skip", false)) return read_scheme(body, otherwise);
+    for (const std::string_view key : {"bits", "group_size", "symmetric"}) {
+      if (body.has(key))
+        contradiction(body.at(key), concat(key, " beside skip: true"),
+                      "a skipped weight has no grid");
+    }
+    return {};
+  }
+
+  QuantizeStep::Rule read_rule(const YamlNode& item, const QuantScheme& weights) {
+    const ObjectReader body(&item);
+    QuantizeStep::Rule rule;
+    rule.targets = {.match = body.texts("match"), .except = body.texts("except")};
+    rule.optional = body.boolean("optional", false);
+    const bool skip = body.boolean("skip", false);
+    if (skip && body.has("weights"))
+      contradiction(body.at("skip"), "a rule with both skip: true and weights", "keep one of them");
+    if (!skip && !body.has("weights")) {
+      problems_.add({"R23", "a rule must have weights or skip: true", item.at, {}, {}});
+    }
+    if (!skip) rule.scheme = read_scheme(body.object("weights"), weights);
+    return rule;
+  }
+
+  QuantizeStep read_quantize(const ObjectReader& body) {
+    QuantizeStep step{.method = read_quantize_method(body)};
+    check_calibration(calibration_need(step.method), body, "method");
+    step.weights = read_scheme(body.object("weights"), step.weights);
+    step.embedding = read_table(body.object("embedding"), *step.embedding);
+    step.head = read_table(body.object("head"), *step.head);
+    const YamlNode* const rules = body.find("rules");
+    if (rules == nullptr) return step;
+    for (const YamlNode& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
+    return step;
+  }
+
+  ExportStep read_export(const ObjectReader& body) {
+    ExportStep step;
+    if (body.text("format", "") == "onnx") step.format = ExportFormat::Onnx;
+    step.accuracy_level = static_cast<int>(body.integer("accuracy_level", step.accuracy_level));
+    step.context_length = body.integer("context_length", step.context_length);
+    return step;
+  }
+
+  Problems& problems_;
+  bool has_calibration_;
+  std::map<std::string, SourceSpan> ids_;
+  bool masked_ = false;
+  bool quantized_ = false;
+  bool exported_ = false;
+};
+
+std::filesystem::path resolved(const std::filesystem::path& recipe, const std::string& text) {
+  return (recipe.parent_path() / text).lexically_normal();
+}
+
+Calibration read_calibration(const ObjectReader& body, const std::filesystem::path& path) {
+  Calibration calibration{.text = resolved(path, body.text("text", ""))};
+  if (body.has("sha256")) calibration.sha256 = body.text("sha256", "");
+  calibration.samples = body.integer("samples", calibration.samples);
+  calibration.sequence_length = body.integer("sequence_length", calibration.sequence_length);
+  return calibration;
+}
+
+Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path& path) {
+  Evaluation evaluation{.text = resolved(path, body.text("text", ""))};
+  evaluation.protocol = body.text("protocol", evaluation.protocol);
+  evaluation.window = body.integer("window", evaluation.window);
+  if (body.has("max_windows")) evaluation.max_windows = body.integer("max_windows", 1);
+  return evaluation;
+}
+
+/// A recipe beside the one that was not found whose name is near.
+std::string similar_file(const std::filesystem::path& path) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  for (std::filesystem::directory_iterator entry(folder, ignored), end; entry != end;
+       entry.increment(ignored)) {
+    names.push_back(entry->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return nearest(path.filename().string(), names);
+}
+
+}  // namespace
+
+Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) {
+  Problems problems(path.string(), text);
+  const YamlNode root = read_nodes(text, problems);
+  check_shape(root, kRecipeShape, kRecipeShape, problems);
+  const ObjectReader reader(&root);
+  Recipe recipe{.name = reader.text("name", ""),
+                .description = reader.text("description", ""),
+                .source_path = path,
+                .source_text = text};
+  recipe.model_types = reader.object("model").texts("model_type");
+  recipe.seed = static_cast<std::uint64_t>(reader.integer("seed", 0));
+  if (reader.has("calibration"))
+    recipe.calibration = read_calibration(reader.object("calibration"), path);
+  if (const YamlNode* const steps = reader.find("steps")) {
+    if (steps->items.empty() &&
+        (steps->kind == YamlNode::Kind::List || steps->kind == YamlNode::Kind::Null)) {
+      problems.add(
+          {"R14", "the recipe has no steps and would do nothing", reader.at("steps"), {}, {}});
+    }
+    recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
+  }
+  if (reader.has("evaluate"))
+    recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
+  problems.fail_if_any();
+  return recipe;
+}
+
+Recipe read_recipe(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    const std::string near = similar_file(path);
+    throw Error(ErrorKind::Missing, "R1",
+                concat("recipe ", backquoted(path.string()),
+                       std::filesystem::exists(path, error) ? " is not a file" : " does not exist",
+                       near.empty() ? "" : concat("; did you mean `", near, "`?")));
+  }
+  if (std::filesystem::file_size(path) > kSizeLimit) {
+    throw Error(
+        ErrorKind::Usage, "R12",
+        concat("recipe ", backquoted(path.string()), " is larger than 1 MiB; is it a recipe?"));
+  }
+  return parse_recipe(read_text_file(path, kSizeLimit), path);
+}
+
+}  // namespace edgecompress

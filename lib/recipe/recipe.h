@@ -15,10 +15,11 @@
 
 namespace edgecompress {
 
-/// Which tensors a step touches: globs on module names ("*.mlp.*"), or "re:" and a PCRE2 pattern that must match whole.
+/// Which tensors a step touches: globs on module names ("*.mlp.*": * any run of characters, ? any
+/// one, {a,b} either), or "re:" and a PCRE2 pattern that must match whole.
 struct TargetPatterns {
-  std::vector<std::string> match;   ///< each must match at least one module
-  std::vector<std::string> except;
+  std::vector<std::string> match;        ///< each must match at least one module
+  std::vector<std::string> except = {};  ///< the same
 };
 
 /// Cuts KV groups and FFN channels.
@@ -30,7 +31,8 @@ struct PruneStep {
 struct MaskStep {
   MaskMethod method;
   SparsityPattern pattern;
-  TargetPatterns targets;  ///< of the decoder blocks' linear layers
+  MaskRepair repair = MaskRepair::None;
+  TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 
 /// Puts weights on the integer grid. Rules: the first that matches a module wins.
@@ -44,7 +46,7 @@ struct QuantizeStep {
   QuantScheme weights{.bits = 4, .group_size = 64};
   std::optional<QuantScheme> embedding = QuantScheme{.bits = 8};  ///< nothing: stays floating
   std::optional<QuantScheme> head = QuantScheme{.bits = 8};
-  std::vector<Rule> rules;
+  std::vector<Rule> rules = {};
 };
 
 enum class ExportFormat { Genai, Onnx };
@@ -62,44 +64,68 @@ struct Step {
 
 struct Calibration {
   std::filesystem::path text;  ///< resolved against the recipe's folder
-  std::optional<std::string> sha256;
+  std::optional<std::string> sha256 = {};
   std::int64_t samples = 128;
   std::int64_t sequence_length = 512;
 };
 
 struct Evaluation {
   std::filesystem::path text;
-  std::string protocol = "gptq-2048";
-  std::int64_t window = 512;
-  std::optional<std::int64_t> max_windows;
+  std::string protocol = "gptq-2048";  ///< the only one so far
+  std::int64_t window = 2048;          ///< tokens; papers use 2048
+  std::optional<std::int64_t> max_windows = {};
 };
 
 /// Exactly what a recipe file says, checked against the language alone (no model).
 struct Recipe {
   std::string name;
   std::string description;
-  std::vector<std::string> model_types;  ///< guard; empty: any
+  std::vector<std::string> model_types = {};  ///< guard; empty: any
   std::uint64_t seed = 0;
-  std::optional<Calibration> calibration;
-  std::vector<Step> steps;
-  std::optional<Evaluation> evaluation;
+  std::optional<Calibration> calibration = {};
+  std::vector<Step> steps = {};
+  std::optional<Evaluation> evaluation = {};
+  std::filesystem::path source_path;
   std::string source_text;  ///< the file's bytes
 };
 
 /// Reads a *.ec.yaml recipe. The language: docs/recipe-format.md.
-/// Throws Error{Usage} that lists up to 20 problems, each with file:line:col, excerpt and caret.
+/// Throws Error{Missing} (R1) when there is no such file;
+///        Error{Usage} that lists up to 20 problems, each with file:line:col, excerpt and caret.
+///        Its code is the first problem's; its text starts without "error[code]: ", which whoever
+///        prints an Error puts in front.
 Recipe read_recipe(const std::filesystem::path& path);
+/// The same for text. path: named in errors; texts are resolved against its folder. Reads no file.
 Recipe parse_recipe(const std::string& text, const std::filesystem::path& path);
+
+/// Refuses a recipe whose calibration or evaluation text is missing, empty, not UTF-8 or not the
+/// one with its sha256. Throws Error{Missing} or Error{Usage}, R19.
+void check_texts(const Recipe& recipe);
 
 /// True when some pattern of `match` and none of `except` matches the module.
 bool targets(const TargetPatterns& patterns, const std::string& module);
 
-/// Refuses a recipe whose patterns do not fit a model: a pattern that matches no module, a group size that does not
-/// divide a row, a rule fully behind an earlier one. modules: name and in_features of every matrix.
+enum class MatrixRole { Block, Embedding, Head };
+
+/// A matrix of the model that a recipe is to be used on.
 struct NamedMatrix {
   std::string module;
-  std::int64_t in_features;
+  std::int64_t in_features = 0;
+  MatrixRole role = MatrixRole::Block;
 };
-void check_targets(const Recipe& recipe, const std::vector<NamedMatrix>& modules);
+
+/// The grid a quantize step gives a matrix: of the first rule that matches, else of the step for
+/// the matrix's role. Nothing when the matrix stays floating.
+std::optional<QuantScheme> scheme_of(const QuantizeStep& step, const NamedMatrix& matrix);
+
+/// Refuses a recipe whose patterns do not fit a model: a pattern that matches no module (R15)
+/// unless its rule is optional, a mask step that masks nothing (R15), a regular expression that
+/// takes too long (R16), an N:M run that does not divide a row (R18).
+///
+/// modules: every matrix of the source model. When the recipe cuts, sizes are not looked at: they
+/// are not known yet. Returns  warnings: a rule fully behind earlier ones (R15), a group size that
+/// leaves a short last group (R18).
+std::vector<std::string> check_targets(const Recipe& recipe,
+                                       const std::vector<NamedMatrix>& modules);
 
 }  // namespace edgecompress

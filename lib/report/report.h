@@ -20,6 +20,11 @@ struct TensorReport {
   std::optional<bool> symmetric;
   std::optional<double> sparsity_target;   ///< 0..1
   double sparsity = 0;                     ///< counted in what was written, 0..1
+  std::optional<double> relative_output_error;  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
+                                                ///< calibration text, W as for the weight error
+  std::optional<std::int64_t> damping_rung;  ///< how often the damping of the Hessian was raised
+  std::optional<double> clipped_share;       ///< of the weights: beyond the end of their grid, 0..1
+  std::vector<std::string> fallbacks;        ///< what was done instead of what was asked for
   std::optional<double> relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;
   std::int64_t bytes_after = 0;
@@ -50,12 +55,12 @@ struct EvaluationReport {
 /// The artifact against the compressed model in memory.
 struct ArtifactReport {
   std::string format;              ///< "genai" or "onnx"
-  std::string onnxruntime_version;
-  double max_logit_error = 0;      ///< at accuracy level 0
-  double mean_logit_error = 0;
-  double kl_divergence_nats = 0;   ///< mean KL(compressed || artifact), level 0
-  double top1_agreement = 0;
-  double cache_split_error = 0;    ///< largest logit difference of a prefill in one piece and token by token
+  std::string onnxruntime_version;  ///< empty when the artifact was not run
+  std::optional<double> max_logit_error;     ///< at accuracy level 0
+  std::optional<double> mean_logit_error;
+  std::optional<double> kl_divergence_nats;  ///< mean KL(compressed || artifact), level 0
+  std::optional<double> top1_agreement;
+  std::optional<double> cache_split_error;   ///< largest logit difference of a prefill in one piece and token by token
   std::optional<double> perplexity_exact;      ///< accuracy level 0
   std::optional<double> perplexity_published;  ///< as the artifact is written
   std::int64_t size_bytes = 0;

@@ -1,0 +1,176 @@
+#include <cmath>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "report/report.h"
+
+namespace edgecompress {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Text that JSON can carry: bytes that are not UTF-8, as file names may have, become U+FFFD.
+Json text(const std::string& value) {
+  return Json::parse(Json(value).dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+/// Makes the parts of a report and remembers whether a number was not finite.
+class ReportWriter {
+ public:
+  bool nonfinite() const { return nonfinite_; }
+
+  Json number(double value) {
+    if (std::isfinite(value)) return value;
+    nonfinite_ = true;
+    if (std::isnan(value)) return "NaN";
+    return value > 0 ? "Infinity" : "-Infinity";
+  }
+
+  void put(Json& object, const char* key, const std::optional<double>& value) {
+    if (value) object[key] = number(*value);
+  }
+  template <typename T>
+  static void put_exact(Json& object, const char* key, const std::optional<T>& value) {
+    if (value) object[key] = *value;
+  }
+
+  Json totals(const Report& report) {
+    Json out = Json::object();
+    out["parameters_before"] = report.parameters_before;
+    out["parameters_after"] = report.parameters_after;
+    out["bytes_before"] = report.bytes_before;
+    out["bytes_after"] = report.bytes_after;
+    if (report.bytes_after > 0) {
+      out["size_ratio"] =
+          static_cast<double>(report.bytes_before) / static_cast<double>(report.bytes_after);
+    }
+    out["sparsity"] = number(report.sparsity);
+    return out;
+  }
+
+  Json stage(const StageReport& stage, const StageReport& first) {
+    Json out = Json::object();
+    out["stage"] = text(stage.stage);
+    out["parameters"] = stage.parameters;
+    out["size_bytes"] = stage.size_bytes;
+    out["sparsity"] = number(stage.sparsity);
+    put(out, "perplexity", stage.perplexity);
+    if (stage.perplexity && first.perplexity) {
+      out["perplexity_change"] = number(*stage.perplexity / *first.perplexity - 1);
+    }
+    put(out, "kl_divergence_nats", stage.kl_divergence_nats);
+    put(out, "top1_agreement", stage.top1_agreement);
+    return out;
+  }
+
+  Json evaluation(const EvaluationReport& evaluation) {
+    Json out = Json::object();
+    out["protocol"] = text(evaluation.protocol);
+    out["text"] = text(evaluation.text);
+    out["window"] = evaluation.window;
+    out["windows"] = evaluation.windows;
+    out["target_tokens"] = evaluation.target_tokens;
+    out["token_sha256"] = text(evaluation.token_sha256);
+    out["dtype"] = text(evaluation.dtype);
+    return out;
+  }
+
+  Json artifact(const ArtifactReport& artifact) {
+    Json out = Json::object();
+    out["format"] = text(artifact.format);
+    if (!artifact.onnxruntime_version.empty()) {
+      out["onnxruntime_version"] = text(artifact.onnxruntime_version);
+    }
+    put(out, "max_logit_error", artifact.max_logit_error);
+    put(out, "mean_logit_error", artifact.mean_logit_error);
+    put(out, "kl_divergence_nats", artifact.kl_divergence_nats);
+    put(out, "top1_agreement", artifact.top1_agreement);
+    put(out, "cache_split_error", artifact.cache_split_error);
+    put(out, "perplexity_exact", artifact.perplexity_exact);
+    put(out, "perplexity_published", artifact.perplexity_published);
+    out["size_bytes"] = artifact.size_bytes;
+    Json files = Json::object();
+    for (const auto& [name, sha256] : artifact.file_sha256)
+      files[text(name).get<std::string>()] = text(sha256);
+    out["file_sha256"] = std::move(files);
+    return out;
+  }
+
+  Json tensor(const TensorReport& tensor) {
+    Json out = Json::object();
+    out["name"] = text(tensor.name);
+    out["shape_before"] = tensor.shape_before;
+    out["shape_after"] = tensor.shape_after;
+    out["stored_as"] = text(tensor.stored_as);
+    put_exact(out, "bits", tensor.bits);
+    put_exact(out, "group_size", tensor.group_size);
+    put_exact(out, "symmetric", tensor.symmetric);
+    put(out, "sparsity_target", tensor.sparsity_target);
+    out["sparsity"] = number(tensor.sparsity);
+    put(out, "relative_weight_error", tensor.relative_weight_error);
+    put(out, "relative_output_error", tensor.relative_output_error);
+    put_exact(out, "damping_rung", tensor.damping_rung);
+    put(out, "clipped_share", tensor.clipped_share);
+    if (!tensor.fallbacks.empty()) {
+      for (const std::string& fallback : tensor.fallbacks) out["fallbacks"].push_back(text(fallback));
+    }
+    out["bytes_before"] = tensor.bytes_before;
+    out["bytes_after"] = tensor.bytes_after;
+    return out;
+  }
+
+  Json environment(const RunEnvironment& environment) {
+    Json out = Json::object();
+    out["started_at"] = text(environment.started_at);
+    out["wall_seconds"] = number(environment.wall_seconds);
+    Json seconds = Json::object();
+    for (const auto& [stage, duration] : environment.stage_seconds) {
+      seconds[text(stage).get<std::string>()] = number(duration);
+    }
+    out["stage_seconds"] = std::move(seconds);
+    out["peak_rss_bytes"] = environment.peak_rss_bytes;
+    out["cpu"] = text(environment.cpu);
+    out["num_threads"] = environment.num_threads;
+    put(out, "dense_prefill_tokens_per_second", environment.dense_prefill_tokens_per_second);
+    put(out, "dense_decode_tokens_per_second", environment.dense_decode_tokens_per_second);
+    put(out, "artifact_prefill_tokens_per_second", environment.artifact_prefill_tokens_per_second);
+    put(out, "artifact_decode_tokens_per_second", environment.artifact_decode_tokens_per_second);
+    return out;
+  }
+
+ private:
+  bool nonfinite_ = false;
+};
+
+}  // namespace
+
+nlohmann::ordered_json report_json(const Report& report) {
+  ReportWriter writer;
+  Json out = Json::object();
+  out["schema"] = "edgecompress.report/v1";
+  out["nonfinite"] = false;  // keeps its place near the top; set when all numbers are known
+  out["tool_version"] = text(report.tool_version);
+  out["command"] = text(report.command);
+  out["model"] = {{"name", text(report.model_name)},
+                  {"config_sha256", text(report.model_config_sha256)}};
+  if (!report.recipe.empty()) {
+    out["recipe"] = {{"text", text(report.recipe)}, {"sha256", text(report.recipe_sha256)}};
+  }
+  out["totals"] = writer.totals(report);
+  out["stages"] = Json::array();
+  for (const StageReport& stage : report.stages) {
+    out["stages"].push_back(writer.stage(stage, report.stages.front()));
+  }
+  if (report.evaluation) out["evaluation"] = writer.evaluation(*report.evaluation);
+  if (report.artifact) out["artifact"] = writer.artifact(*report.artifact);
+  out["tensors"] = Json::array();
+  for (const TensorReport& tensor : report.tensors) out["tensors"].push_back(writer.tensor(tensor));
+  out["warnings"] = Json::array();
+  for (const std::string& warning : report.warnings) out["warnings"].push_back(text(warning));
+  out["environment"] = writer.environment(report.environment);
+  out["nonfinite"] = writer.nonfinite();
+  return out;
+}
+
+}  // namespace edgecompress

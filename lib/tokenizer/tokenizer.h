@@ -13,14 +13,20 @@ namespace edgecompress {
 /// Whether the post-processor's special tokens (usually the BOS token) are added.
 enum class SpecialTokens { Add, Leave };
 
-/// A tokenizer.json, with the same ids and the same text as Hugging Face's tokenizers library gives.
+/// A tokenizer.json, with the same ids and the same text as Hugging Face's tokenizers library
+/// gives.
 ///
-/// Two kinds are read: SentencePiece-like BPE with byte fallback (Llama 2) and byte-level BPE with a split pattern
-/// (Llama 3); added tokens and post-processors of both. Everything else is refused by name, never approximated.
+/// Two kinds are read: SentencePiece-like BPE with byte fallback (Llama 2) and byte-level BPE with
+/// a split pattern (Llama 3); added tokens and post-processors of both. Everything else is refused
+/// by name, never approximated.
+///
+/// "truncation" and "padding" are not applied, as in transformers' calls. Which characters are
+/// letters and digits is what the installed PCRE2's Unicode version says: the one known difference,
+/// for characters newer than that.
 class Tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json. Throws Error{Missing}; Error{Malformed} or Error{Unsupported} with the codes T1 ... T17
-  /// of docs/security.md.
+  /// Reads `folder`/tokenizer.json. Throws Error{Missing}; Error{Malformed} or Error{Unsupported}
+  /// with the codes T1 ... T17 of docs/security.md.
   static Tokenizer open(const std::filesystem::path& folder);
   static Tokenizer parse(std::string_view json, const std::string& source);
 
@@ -34,7 +40,8 @@ class Tokenizer {
   /// Cost:    about linear; thread-safe.
   std::vector<std::int32_t> encode(std::string_view text, SpecialTokens special) const;
 
-  /// The inverse, special tokens included as their text. Throws Error{Malformed} for an id that is not in the vocabulary.
+  /// The inverse, special tokens included as their text. Throws Error{Malformed} for an id that is
+  /// not in the vocabulary.
   std::string decode(std::span<const std::int32_t> ids) const;
 
   /// Largest id + 1, added tokens included.

@@ -1,0 +1,49 @@
+#include "weights/code_packing.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "base/error.h"
+
+namespace edgecompress {
+namespace {
+
+void check_sizes(std::size_t count, int bits, std::size_t bytes) {
+  ensure(bits == 4 || bits == 8, "codes of 4 or 8 bits");
+  ensure(
+      bytes == static_cast<std::size_t>(packed_row_bytes(static_cast<std::int64_t>(count), bits)),
+      "a packed row as long as packed_row_bytes says");
+}
+
+}  // namespace
+
+// A little-endian word filled from its low end is the same bytes as codes laid one after another,
+// so no word is built.
+void pack_codes(std::span<const std::int8_t> codes, int bits, std::span<std::byte> out) {
+  check_sizes(codes.size(), bits, out.size());
+  std::fill(out.begin(), out.end(), std::byte{0});
+  if (bits == 8) {
+    for (std::size_t i = 0; i < codes.size(); ++i) out[i] = static_cast<std::byte>(codes[i] + 128);
+    return;
+  }
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const auto nibble = static_cast<std::byte>((codes[i] + 8) & 0xF);
+    out[i / 2] |= i % 2 == 0 ? nibble : nibble << 4;
+  }
+}
+
+void unpack_codes(std::span<const std::byte> packed, int bits, std::span<std::int8_t> codes) {
+  check_sizes(codes.size(), bits, packed.size());
+  if (bits == 8) {
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      codes[i] = static_cast<std::int8_t>(static_cast<int>(packed[i]) - 128);
+    }
+    return;
+  }
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const int pair = static_cast<int>(packed[i / 2]);
+    codes[i] = static_cast<std::int8_t>((i % 2 == 0 ? pair & 0xF : pair >> 4) - 8);
+  }
+}
+
+}  // namespace edgecompress

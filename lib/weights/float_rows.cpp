@@ -1,0 +1,62 @@
+#include "weights/float_rows.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "base/float16.h"
+
+namespace edgecompress {
+namespace {
+
+void check_size(std::size_t bytes, DType dtype, std::size_t count) {
+  ensure(is_weight_float(dtype), "F32, F16 or BF16");
+  ensure(bytes == count * dtype_bytes(dtype), "as many bytes as the elements take");
+}
+
+// memcpy, because a tensor may start at any address.
+template <typename Convert>
+void read_halves(std::span<const std::byte> bytes, std::span<float> out, const Convert& convert) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    std::uint16_t half = 0;
+    std::memcpy(&half, bytes.data() + 2 * i, sizeof(half));
+    out[i] = convert(half);
+  }
+}
+
+template <typename Convert>
+void write_halves(std::span<const float> values, std::span<std::byte> out, const Convert& convert) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t half = convert(values[i]);
+    std::memcpy(out.data() + 2 * i, &half, sizeof(half));
+  }
+}
+
+}  // namespace
+
+void floats_from_bytes(std::span<const std::byte> bytes, DType dtype, std::span<float> out) {
+  check_size(bytes.size(), dtype, out.size());
+  if (out.empty()) return;
+  switch (dtype) {
+    case DType::F16:
+      return read_halves(bytes, out, half_to_float);
+    case DType::BF16:
+      return read_halves(bytes, out, bfloat16_to_float);
+    default:
+      std::memcpy(out.data(), bytes.data(), bytes.size());
+  }
+}
+
+void bytes_from_floats(std::span<const float> values, DType dtype, std::span<std::byte> out) {
+  check_size(out.size(), dtype, values.size());
+  if (values.empty()) return;
+  switch (dtype) {
+    case DType::F16:
+      return write_halves(values, out, float_to_half);
+    case DType::BF16:
+      return write_halves(values, out, float_to_bfloat16);
+    default:
+      std::memcpy(out.data(), values.data(), out.size());
+  }
+}
+
+}  // namespace edgecompress

@@ -10,9 +10,9 @@ namespace edgecompress {
 
 /// A weight [out_features, in_features] on an integer grid, or some of its rows.
 ///
-/// Invariants, checked at construction: codes has rows * columns entries, all within the scheme's grid; scales has
-/// rows * groups_per_row(columns) entries, finite and not 0; zero_points is empty when symmetric, otherwise as long as
-/// scales and within the grid.
+/// Invariants, checked at construction: codes has rows * columns entries, all within the scheme's
+/// grid; scales has rows * groups_per_row(columns) entries, finite and not 0; zero_points is empty
+/// when symmetric, otherwise as long as scales and within the grid.
 class QuantizedMatrix {
  public:
   QuantizedMatrix(std::int64_t rows, std::int64_t columns, QuantScheme scheme,
@@ -22,9 +22,11 @@ class QuantizedMatrix {
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
   const QuantScheme& scheme() const { return scheme_; }
-  std::span<const std::int8_t> codes() const { return codes_; }              ///< [rows, columns], row-major
-  std::span<const float> scales() const { return scales_; }                  ///< [rows, groups]
-  std::span<const std::int8_t> zero_points() const { return zero_points_; }  ///< [rows, groups] or empty
+  std::span<const std::int8_t> codes() const { return codes_; }  ///< [rows, columns], row-major
+  std::span<const float> scales() const { return scales_; }      ///< [rows, groups]
+  std::span<const std::int8_t> zero_points() const {
+    return zero_points_;
+  }  ///< [rows, groups] or empty
 
   /// Writes the real values of rows [begin, end) to `out`, [end - begin, columns] row-major.
   void dequantize_rows(std::int64_t begin, std::int64_t end, std::span<float> out) const;

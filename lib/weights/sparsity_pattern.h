@@ -23,7 +23,8 @@ struct NofM {
   std::int64_t of = 4;
   friend bool operator==(const NofM&, const NofM&) = default;
 };
-/// Tiles of rows x columns are kept or dropped whole; within every strip of `rows` rows the same number goes.
+/// Tiles of rows x columns are kept or dropped whole; within every strip of `rows` rows the same
+/// number goes.
 struct Blocks {
   std::int64_t rows = 16;
   std::int64_t columns = 1;

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "calibrate/hidden_states.h"
+#include "decoder/block_forward.h"
+
+namespace edgecompress {
+
+/// The calibration tokens inside one decoder block. Each group of linear layers is shown its inputs
+/// after the earlier groups have their final weights ("true-sequential", arXiv 2210.17323's code),
+/// at the cost of about one and a half forward passes.
+///
+/// What o_proj reads and the hidden states behind the attention are kept for all windows, in memory
+/// or in a file as the hidden states are.
+class SequentialBlock {
+ public:
+  /// Sees [tokens, in_features] float on the CPU, windows in order.
+  using TokenSink = std::function<void(const at::Tensor& inputs)>;
+
+  /// states, rotary: must outlive this object.
+  SequentialBlock(HiddenStates& states, const RotaryTable& rotary, const ComputeTarget& target,
+                  const HiddenStateStorage& storage);
+
+  /// Shows the inputs of a group. Groups in their order, each at most once, none left out before
+  /// finish(); `block` must hold the final weights of all earlier groups.
+  void show(InputGroup group, const BlockWeights& block, const TokenSink& sink);
+
+  /// Replaces the states by the outputs of the block, whose weights are now all final.
+  void finish(const BlockWeights& block);
+
+ private:
+  void show_attention_input(const BlockWeights& block, const TokenSink& sink);
+  void show_attention_mix(const BlockWeights& block, const TokenSink& sink);
+  void show_mlp_input(const BlockWeights& block, const TokenSink& sink);
+  void show_mlp_activation(const BlockWeights& block, const TokenSink& sink);
+  void for_each_piece(HiddenStates& of,
+                      const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& body);
+
+  HiddenStates& states_;
+  const RotaryTable& rotary_;
+  const ComputeTarget target_;
+  const HiddenStateStorage storage_;
+  std::optional<HiddenStates> mixed_;     ///< what o_proj reads
+  std::optional<HiddenStates> attended_;  ///< hidden states behind the attention
+};
+
+}  // namespace edgecompress

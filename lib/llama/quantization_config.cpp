@@ -1,0 +1,277 @@
+#include "llama/quantization_config.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <algorithm>
+#include <array>
+
+#include <nlohmann/json.hpp>
+#include <pcre2.h>
+
+#include "base/error.h"
+#include "checkpoint/file_kind.h"
+#include "llama/config_text.h"
+
+namespace edgecompress {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+[[noreturn]] void unsupported(const std::string& source, const std::string& message) {
+  throw Error(ErrorKind::Unsupported, "C15",
+              concat(source, ": ", message,
+                     "; edgecompress reads weight-only integer checkpoints of compressed-tensors"));
+}
+
+[[noreturn]] void malformed(const std::string& source, const std::string& message) {
+  throw Error(ErrorKind::Malformed, "C16", concat(source, ": ", message));
+}
+
+const Json* find_field(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string text_field(const Json& object, const char* name, const std::string& fallback,
+                       const std::string& source) {
+  const Json* const value = find_field(object, name);
+  if (value == nullptr) return fallback;
+  if (!value->is_string()) {
+    malformed(source, concat(name, " must be text, found ", shown_json(*value)));
+  }
+  return value->get<std::string>();
+}
+
+std::int64_t integer_field(const Json& object, const char* name, std::int64_t fallback,
+                           const std::string& source) {
+  const Json* const value = find_field(object, name);
+  if (value == nullptr) return fallback;
+  const std::optional<std::int64_t> number = whole_number(*value);
+  if (!number || *number < -1 || *number > INT32_MAX) {
+    malformed(source, concat(name, " must be an integer, found ", shown_json(*value)));
+  }
+  return *number;
+}
+
+bool flag_field(const Json& object, const char* name, bool fallback, const std::string& source) {
+  const Json* const value = find_field(object, name);
+  if (value == nullptr) return fallback;
+  if (!value->is_boolean()) {
+    malformed(source, concat(name, " must be true or false, found ", shown_json(*value)));
+  }
+  return value->get<bool>();
+}
+
+/// Refuses what changes the meaning of the stored integers or of the forward pass.
+void refuse_options(const Json& object, const std::vector<const char*>& names,
+                    const std::string& source) {
+  for (const char* const name : names) {
+    const Json* const value = find_field(object, name);
+    const bool off =
+        value == nullptr || *value == false || (value->is_structured() && value->empty());
+    if (!off) unsupported(source, concat(name, " ", shown_json(*value), " is not supported"));
+  }
+}
+
+/// sparsity_config {"format": "dense"} says nothing; every other format stores weights in another
+/// way.
+void refuse_sparsity(const Json& config, const std::string& source) {
+  const Json* const sparsity = find_field(config, "sparsity_config");
+  if (sparsity == nullptr || sparsity->empty()) return;
+  if (!sparsity->is_object()) malformed(source, "sparsity_config must be an object");
+  const std::string format = text_field(*sparsity, "format", "dense", source);
+  if (format != "dense") unsupported(source, concat("sparsity format ", shown_text(format)));
+}
+
+QuantizedLayout parse_layout(const std::string& format, const std::string& source) {
+  if (format == "pack-quantized") return QuantizedLayout::Packed;
+  if (format == "int-quantized" || format == "naive-quantized") return QuantizedLayout::Plain;
+  unsupported(source, concat("format \"", shown_text(format),
+                             "\" is none of pack-quantized, int-quantized, naive-quantized"));
+}
+
+std::int64_t parse_group_size(const Json& weights, const std::string& source) {
+  const std::int64_t size = integer_field(weights, "group_size", 0, source);
+  const std::string inferred = size > 0 ? "group" : size == -1 ? "channel" : "tensor";
+  const std::string strategy = text_field(weights, "strategy", inferred, source);
+  if (strategy == "group") {
+    if (size <= 0) malformed(source, "strategy group needs a group_size above 0");
+    return size;
+  }
+  if (strategy == "channel") {
+    if (size > 0) malformed(source, "strategy channel has a group_size");
+    return 0;
+  }
+  if (strategy == "tensor" || strategy == "block" || strategy == "token" ||
+      strategy == "tensor_group" || strategy == "attn_head") {
+    unsupported(source, concat("strategy ", strategy, " is neither group nor channel"));
+  }
+  malformed(source, concat("unknown strategy \"", shown_text(strategy), "\""));
+}
+
+void refuse_activation_order(const Json& weights, const std::string& source) {
+  const Json* const order = find_field(weights, "actorder");
+  if (order == nullptr || *order == false || *order == "weight" || *order == "static") return;
+  unsupported(source, concat("actorder ", shown_json(*order),
+                             " needs the column order of weight_g_idx, which is not supported"));
+}
+
+QuantScheme parse_weights(const Json& weights, const std::string& source) {
+  const std::string type = text_field(weights, "type", "int", source);
+  if (type != "int") unsupported(source, concat("weights of type ", shown_text(type)));
+  const std::int64_t bits = integer_field(weights, "num_bits", 8, source);
+  if (bits < 1) malformed(source, concat("num_bits ", bits, " is not positive"));
+  if (bits != 4 && bits != 8) unsupported(source, concat(bits, "-bit weights; 4 and 8 are read"));
+  refuse_options(weights, {"dynamic", "block_structure"}, source);
+  refuse_activation_order(weights, source);
+  const bool symmetric = flag_field(weights, "symmetric", true, source);
+  return {.bits = static_cast<int>(bits),
+          .group_size = parse_group_size(weights, source),
+          .symmetry = symmetric ? Symmetry::Symmetric : Symmetry::Asymmetric};
+}
+
+std::vector<std::string> texts(const Json& object, const char* name, const std::string& source) {
+  const Json* const list = find_field(object, name);
+  std::vector<std::string> out;
+  if (list == nullptr) return out;
+  if (!list->is_array()) malformed(source, concat(name, " must be a list of texts"));
+  for (const Json& item : *list) {
+    if (!item.is_string()) {
+      malformed(source, concat(name, " must hold texts, found ", shown_json(item)));
+    }
+    out.push_back(item.get<std::string>());
+  }
+  return out;
+}
+
+}  // namespace
+
+/// A target or an entry of `ignore`: a module's name, a class, or "re:" and a regular expression.
+class QuantizationConfig::Pattern {
+ public:
+  enum class Rank { Name, Expression };
+
+  Pattern(std::string text, const std::string& source) : text_(std::move(text)) {
+    if (!text_.starts_with("re:")) return;
+    int error = 0;
+    PCRE2_SIZE offset = 0;
+    code_ = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text_.data() + 3), text_.size() - 3,
+                          PCRE2_ANCHORED, &error, &offset, nullptr);
+    if (code_ == nullptr) {
+      malformed(source, concat("the pattern \"", shown_text(text_),
+                               "\" is no regular expression from its character ", offset));
+    }
+  }
+  ~Pattern() { pcre2_code_free(code_); }
+  Pattern(const Pattern&) = delete;
+  Pattern& operator=(const Pattern&) = delete;
+
+  const std::string& text() const { return text_; }
+  Rank rank() const { return code_ == nullptr ? Rank::Name : Rank::Expression; }
+
+  bool matches_name(std::string_view module) const {
+    if (code_ == nullptr) return text_ == module;
+    const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> limits(
+        pcre2_match_context_create(nullptr), pcre2_match_context_free);
+    pcre2_set_match_limit(limits.get(), kMatchLimit);
+    const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> match(
+        pcre2_match_data_create_from_pattern(code_, nullptr), pcre2_match_data_free);
+    const int found = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(module.data()), module.size(),
+                                  0, 0, match.get(), limits.get());
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
+      throw Error(ErrorKind::Malformed, "C16",
+                  concat("the pattern \"", shown_text(text_), "\" takes too long on \"", module,
+                         "\" (PCRE2 error ", found, ")"));
+    }
+    return found >= 0;
+  }
+  bool matches_class(std::string_view class_name) const {
+    return code_ == nullptr && (text_ == class_name || text_ == "Module");
+  }
+
+ private:
+  static constexpr std::uint32_t kMatchLimit =
+      100'000;  // a module's name is short: honest patterns take hundreds
+
+  std::string text_;
+  pcre2_code* code_ = nullptr;
+};
+
+std::vector<QuantizationConfig::Target> QuantizationConfig::parse_group(const Json& group,
+                                                                        const std::string& format,
+                                                                        const std::string& source) {
+  if (!group.is_object()) unsupported(source, "preset schemes are not supported");
+  refuse_options(group, {"input_activations", "output_activations"}, source);
+  const Json* const weights = find_field(group, "weights");
+  if (weights == nullptr) unsupported(source, "a group without weights");
+  if (!weights->is_object()) malformed(source, "weights must be an object");
+  const QuantizedModule module{
+      .scheme = parse_weights(*weights, source),
+      .layout = parse_layout(text_field(group, "format", format, source), source)};
+  std::vector<Target> targets;
+  for (std::string& text : texts(group, "targets", source)) {
+    targets.push_back({std::make_shared<const Pattern>(std::move(text), source), module});
+  }
+  if (targets.empty()) malformed(source, "targets names no module");
+  return targets;
+}
+
+std::optional<QuantizationConfig> QuantizationConfig::parse(const Json& document,
+                                                            const std::string& source) {
+  const Json* const config = find_field(document, "quantization_config");
+  if (config == nullptr) return std::nullopt;
+  const std::string where = source + ": quantization_config";
+  if (!config->is_object()) malformed(where, "must be an object");
+  const std::string method = text_field(*config, "quant_method", "", where);
+  if (method.empty()) malformed(where, "has no quant_method");
+  if (method != "compressed-tensors") {
+    unsupported(where, concat("the model is already quantized by \"", shown_text(method), "\""));
+  }
+  refuse_options(*config, {"kv_cache_scheme", "transform_config"}, where);
+  refuse_sparsity(*config, where);
+  const std::string status = text_field(*config, "quantization_status", "compressed", where);
+  if (status != "compressed") {
+    unsupported(where, concat("quantization_status \"", shown_text(status), "\""));
+  }
+  const Json* const groups = find_field(*config, "config_groups");
+  if (groups == nullptr || !groups->is_object() || groups->empty()) {
+    malformed(where, "config_groups must be an object with at least one group");
+  }
+  const std::string format = text_field(*config, "format", "dense", where);
+  QuantizationConfig out;
+  for (const auto& [name, group] : groups->items()) {
+    const std::string place = concat(where, ": ", shown_text(name));
+    for (Target& target : parse_group(group, format, place)) {
+      // a target named twice belongs to the later group
+      std::erase_if(out.targets_, [&](const Target& earlier) {
+        return earlier.pattern->text() == target.pattern->text();
+      });
+      out.targets_.push_back(std::move(target));
+    }
+  }
+  std::sort(out.targets_.begin(), out.targets_.end(), [](const Target& a, const Target& b) {
+    const auto rank = [](const Target& t) {
+      return std::pair(t.pattern->rank(), t.pattern->text());
+    };
+    return rank(a) < rank(b);
+  });
+  for (std::string& text : texts(*config, "ignore", where)) {
+    out.ignored_.push_back(std::make_shared<const Pattern>(std::move(text), where));
+  }
+  return out;
+}
+
+std::optional<QuantizedModule> QuantizationConfig::find(std::string_view module,
+                                                        std::string_view class_name) const {
+  for (const auto& pattern : ignored_) {
+    if (pattern->matches_name(module) || pattern->matches_class(class_name)) return std::nullopt;
+  }
+  for (const Target& target : targets_) {
+    if (target.pattern->matches_name(module)) return target.module;
+  }
+  for (const Target& target : targets_) {
+    if (target.pattern->matches_class(class_name)) return target.module;
+  }
+  return std::nullopt;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,220 @@
+#include "llama/weight_layout.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+
+#include "base/error.h"
+#include "weights/code_packing.h"
+#include "weights/float_rows.h"
+
+namespace edgecompress {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::int64_t kPieceElements = std::int64_t{1} << 18;
+
+std::span<const std::byte> bytes_of(std::span<const std::int8_t> values) {
+  return std::as_bytes(values);
+}
+
+/// Converts and appends a piece at a time, so that a second copy of the matrix never exists.
+void append_floats(SafetensorsWriter& writer, const std::string& name,
+                   std::span<const float> values, DType dtype) {
+  std::vector<std::byte> piece;
+  for (std::size_t begin = 0; begin < values.size();) {
+    const std::size_t count =
+        std::min<std::size_t>(static_cast<std::size_t>(kPieceElements), values.size() - begin);
+    piece.resize(count * dtype_bytes(dtype));
+    bytes_from_floats(values.subspan(begin, count), dtype, piece);
+    writer.append(name, piece);
+    begin += count;
+  }
+}
+
+void append_packed(SafetensorsWriter& writer, const std::string& name,
+                   const QuantizedMatrix& matrix) {
+  const auto columns = static_cast<std::size_t>(matrix.columns());
+  const int bits = matrix.scheme().bits;
+  std::vector<std::byte> row(static_cast<std::size_t>(packed_row_bytes(matrix.columns(), bits)));
+  for (std::size_t begin = 0; begin < matrix.codes().size(); begin += columns) {
+    pack_codes(matrix.codes().subspan(begin, columns), bits, row);
+    writer.append(name, row);
+  }
+}
+
+/// A group of config_groups: modules that share scheme and layout.
+struct Group {
+  QuantScheme scheme;
+  QuantizedLayout layout;
+  std::vector<std::string> targets;
+};
+
+Group& group_of(std::vector<Group>& groups, const QuantScheme& scheme, QuantizedLayout layout) {
+  const auto found = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
+    return group.scheme == scheme && group.layout == layout;
+  });
+  if (found != groups.end()) return *found;
+  return groups.emplace_back(Group{scheme, layout, {}});
+}
+
+const QuantScheme* quantized_scheme(const WeightForms& forms, std::string_view module) {
+  const auto found = forms.find(module);
+  if (found == forms.end()) return nullptr;
+  const auto* const form = std::get_if<QuantizedForm>(&found->second);
+  return form == nullptr ? nullptr : &form->scheme;
+}
+
+/// One pattern for all blocks when they agree, otherwise each module by its name.
+void add_linear_targets(std::vector<Group>& groups, LinearKind kind, const WeightForms& forms,
+                        const LlamaConfig& config) {
+  const QuantScheme* const first = quantized_scheme(forms, module_name({0, kind}));
+  bool uniform = first != nullptr;
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    const QuantScheme* const scheme = quantized_scheme(forms, module_name({block, kind}));
+    uniform = uniform && scheme != nullptr && *scheme == *first;
+  }
+  if (uniform) {
+    const std::string name = module_name({0, kind});  // "model.layers.0.mlp.up_proj"
+    const std::string_view layer = std::string_view(name).substr(std::strlen("model.layers.0."));
+    const std::size_t dot = layer.find('.');
+    group_of(groups, *first, written_layout(name, *first))
+        .targets.push_back(concat("re:model[.]layers[.][0-9]+[.]", layer.substr(0, dot), "[.]",
+                                  layer.substr(dot + 1), "$"));
+    return;
+  }
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    const std::string name = module_name({block, kind});
+    const QuantScheme* const scheme = quantized_scheme(forms, name);
+    if (scheme != nullptr) {
+      group_of(groups, *scheme, written_layout(name, *scheme)).targets.push_back(name);
+    }
+  }
+}
+
+void add_table_targets(std::vector<Group>& groups, const WeightForms& forms,
+                       const LlamaConfig& config) {
+  const QuantScheme* const embedding = quantized_scheme(forms, kEmbeddingModule);
+  if (embedding != nullptr) {
+    Group& group = group_of(groups, *embedding, written_layout(kEmbeddingModule, *embedding));
+    group.targets.emplace_back(kEmbeddingModule);
+    if (config.tie_word_embeddings) group.targets.emplace_back(kHeadModule);
+  }
+  const QuantScheme* const head = quantized_scheme(forms, kHeadModule);
+  if (head != nullptr && !config.tie_word_embeddings) {
+    group_of(groups, *head, written_layout(kHeadModule, *head)).targets.emplace_back(kHeadModule);
+  }
+}
+
+const char* format_name(QuantizedLayout layout) {
+  return layout == QuantizedLayout::Packed ? "pack-quantized" : "naive-quantized";
+}
+
+Json group_document(const Group& group) {
+  const QuantScheme& scheme = group.scheme;
+  const bool per_channel = scheme.group_size == 0;
+  Json weights = {{"num_bits", scheme.bits},
+                  {"type", "int"},
+                  {"symmetric", scheme.symmetry == Symmetry::Symmetric},
+                  {"strategy", per_channel ? "channel" : "group"},
+                  {"group_size", per_channel ? Json(nullptr) : Json(scheme.group_size)},
+                  {"dynamic", false}};
+  return {{"targets", group.targets},
+          {"weights", weights},
+          {"input_activations", nullptr},
+          {"output_activations", nullptr},
+          {"format", format_name(group.layout)}};
+}
+
+}  // namespace
+
+QuantizedLayout written_layout(std::string_view module, const QuantScheme& scheme) {
+  const bool plain = module == kEmbeddingModule || scheme.symmetry == Symmetry::Asymmetric;
+  return plain ? QuantizedLayout::Plain : QuantizedLayout::Packed;
+}
+
+std::vector<TensorHeader> grid_headers(const std::string& module, const MatrixShape& shape,
+                                       const QuantScheme& scheme) {
+  const std::int64_t groups = scheme.groups_per_row(shape.in_features);
+  std::vector<TensorHeader> headers{
+      {module + ".weight_scale", DType::F32, {shape.out_features, groups}}};
+  if (scheme.symmetry == Symmetry::Asymmetric) {
+    headers.push_back({module + ".weight_zero_point", DType::I8, {shape.out_features, groups}});
+  }
+  return headers;
+}
+
+std::vector<TensorHeader> weight_headers(const std::string& module, const MatrixShape& shape,
+                                         const StoredForm& form) {
+  if (const auto* const floats = std::get_if<FloatForm>(&form)) {
+    return {{module + ".weight", floats->dtype, {shape.out_features, shape.in_features}}};
+  }
+  const QuantScheme& scheme = std::get<QuantizedForm>(form).scheme;
+  std::vector<TensorHeader> headers;
+  if (written_layout(module, scheme) == QuantizedLayout::Plain) {
+    headers.push_back({module + ".weight", DType::I8, {shape.out_features, shape.in_features}});
+  } else {
+    const std::int64_t words = packed_row_bytes(shape.in_features, scheme.bits) / 4;
+    headers.push_back({module + ".weight_packed", DType::I32, {shape.out_features, words}});
+    headers.push_back({module + ".weight_shape", DType::I64, {2}});
+  }
+  for (TensorHeader& header : grid_headers(module, shape, scheme)) {
+    headers.push_back(std::move(header));
+  }
+  return headers;
+}
+
+void append_weight(SafetensorsWriter& writer, const std::string& module, const MatrixShape& shape,
+                   const StoredForm& form, const WeightValue& value) {
+  if (const auto* const floats = std::get_if<FloatForm>(&form)) {
+    const auto* const values = std::get_if<std::vector<float>>(&value);
+    ensure(values != nullptr, "floats for a float form");
+    ensure(values->size() == static_cast<std::size_t>(shape.out_features * shape.in_features),
+           "a value for every weight");
+    append_floats(writer, module + ".weight", *values, floats->dtype);
+    return;
+  }
+  const QuantScheme& scheme = std::get<QuantizedForm>(form).scheme;
+  const auto* const matrix = std::get_if<QuantizedMatrix>(&value);
+  ensure(matrix != nullptr && matrix->scheme() == scheme, "codes of the announced scheme");
+  ensure(matrix->rows() == shape.out_features && matrix->columns() == shape.in_features,
+         "a code for every weight");
+  if (written_layout(module, scheme) == QuantizedLayout::Plain) {
+    writer.append(module + ".weight", bytes_of(matrix->codes()));
+  } else {
+    append_packed(writer, module + ".weight_packed", *matrix);
+    const std::array<std::int64_t, 2> dimensions{shape.out_features, shape.in_features};
+    writer.append(module + ".weight_shape", std::as_bytes(std::span(dimensions)));
+  }
+  append_grid(writer, module, *matrix);
+}
+
+void append_grid(SafetensorsWriter& writer, const std::string& module,
+                 const QuantizedMatrix& matrix) {
+  append_floats(writer, module + ".weight_scale", matrix.scales(), DType::F32);
+  if (matrix.scheme().symmetry == Symmetry::Asymmetric) {
+    writer.append(module + ".weight_zero_point", bytes_of(matrix.zero_points()));
+  }
+}
+
+Json quantization_document(const WeightForms& forms, const LlamaConfig& config) {
+  std::vector<Group> groups;
+  for (const LinearKind kind : kLinearKinds) add_linear_targets(groups, kind, forms, config);
+  add_table_targets(groups, forms, config);
+  if (groups.empty()) return nullptr;
+  Json config_groups = Json::object();
+  bool one_format = true;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    config_groups[concat("group_", i)] = group_document(groups[i]);
+    one_format = one_format && groups[i].layout == groups.front().layout;
+  }
+  return {{"quant_method", "compressed-tensors"},
+          {"format", one_format ? format_name(groups.front().layout) : "mixed-precision"},
+          {"quantization_status", "compressed"},
+          {"config_groups", config_groups},
+          {"ignore", Json::array()}};
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "calibrate/token_windows.h"
+#include "evaluate/artifact_evaluation.h"
+#include "onnx_export/export_model.h"
+#include "pipeline/run_options.h"
+#include "report/report.h"
+
+namespace edgecompress {
+
+/// Largest logit difference a correct artifact may show at accuracy level 0, as a share of the model's largest logit.
+/// Both sides compute in float with sums of a few thousand terms in different orders, which costs about 1e-5.
+inline constexpr double kLogitTolerance = 5e-4;
+/// Largest relative difference of the perplexities at accuracy level 0.
+inline constexpr double kPerplexityTolerance = 1e-3;
+
+/// Whether perplexities mean anything: ids drawn at random have none worth reporting.
+enum class WindowOrigin { Text, Random };
+
+/// The compressed model an artifact is compared with.
+struct ArtifactReference {
+  const TokenWindows& windows;
+  WindowOrigin origin;
+  WindowLogits logits;
+};
+
+/// Token ids drawn from a fixed seed: enough to compare logits and to time when no text is given.
+TokenWindows random_check_windows(const LlamaConfig& config);
+
+/// Runs an artifact in ONNX Runtime and compares it with the model in memory: logits, KL divergence, top-1 and perplexity
+/// with exact arithmetic (accuracy level 0), the perplexity as published, and a prefill against token by token.
+/// Throws Error{Numeric} A-MISMATCH when a difference is beyond the tolerances above.
+ArtifactReport check_artifact(const std::filesystem::path& graph, const ArtifactReference& reference,
+                              const RunOptions& options);
+
+/// The same with random_check_windows and the logits of the model folder itself.
+ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
+                                      const RunOptions& options, const Progress& progress);
+
+/// Prefill and decode speed of a graph with the run's threads.
+DecoderSpeed artifact_speed(const std::filesystem::path& graph, const TokenWindows& windows,
+                            const RunOptions& options);
+
+}  // namespace edgecompress

@@ -1,0 +1,367 @@
+#include "pipeline/compression_walk.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "calibrate/layer_inputs.h"
+#include "llama/linear_layers.h"
+#include "methods/method_names.h"
+#include "pipeline/block_cut.h"
+#include "pipeline/layer_steps.h"
+#include "pipeline/stored_table.h"
+#include "pipeline/weight_change.h"
+#include "stats/hessian.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+/// The model as it is after some of the steps, on its way through the blocks.
+struct Stage {
+  std::unique_ptr<HiddenStates> states;  // nullptr without evaluation tokens
+  std::int64_t zeros = 0;
+  std::int64_t weights = 0;
+  LanguageModelHead head;
+};
+
+/// One block after each of the steps, and what is reported of its layers.
+struct BlockHistory {
+  std::vector<BlockWeights> after;  ///< [0] dense, [i + 1] after step i
+  BlockWeights cut;                 ///< after the prune steps
+  std::map<LinearKind, LayerState> layers;
+  std::map<LinearKind, double> output_errors;
+  std::vector<std::string> fallbacks;
+};
+
+WeightValue float_value(const at::Tensor& weight) {
+  const float* const data = weight.data_ptr<float>();
+  return std::vector<float>(data, data + weight.numel());
+}
+
+std::vector<float> vector_value(const at::Tensor& values) {
+  const at::Tensor contiguous = values.contiguous();
+  const float* const data = contiguous.data_ptr<float>();
+  return {data, data + contiguous.numel()};
+}
+
+void refuse_lost_mask(const LayerState& layer) {
+  if (!layer.keep.defined()) return;
+  const at::Tensor dropped = layer.weight.masked_select(layer.keep.logical_not());
+  ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+}
+
+std::vector<LinearKind> layers_of(InputGroup group) {
+  std::vector<LinearKind> kinds;
+  for (const LinearKind kind : kLinearKinds) {
+    if (input_group(kind) == group) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
+class Walk {
+ public:
+  Walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
+       const EvaluationOptions& compute, CheckpointWriter& writer)
+      : model_(model),
+        plan_(plan),
+        texts_(texts),
+        compute_(compute),
+        writer_(writer),
+        rotary_(make_rotary_table(model.config(), longest_window(), compute.target.device)) {
+    stages_.resize(plan.steps.size() + 1);
+  }
+
+  WalkResult run(const Progress& progress) {
+    const std::int64_t blocks = model_.config().num_blocks();
+    start_with_embedding();
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      with_context(concat("compressing decoder block ", block), [&] { walk_block(block); });
+      if (progress) progress({"compress", block + 1, blocks});
+    }
+    finish_with_head();
+    model_.store().ensure_unchanged();
+    return results();
+  }
+
+ private:
+  std::int64_t longest_window() const {
+    const auto length = [](const std::optional<TokenWindows>& windows) {
+      return windows ? windows->length : std::int64_t{1};
+    };
+    return std::max(length(texts_.calibration), length(texts_.evaluation));
+  }
+
+  const QuantizeStep* quantize_step() const {
+    for (const Step& step : plan_.steps) {
+      if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) return quantize;
+    }
+    return nullptr;
+  }
+
+  bool is_quantized_stage(std::size_t stage) const {
+    return stage > 0 && std::holds_alternative<QuantizeStep>(plan_.steps[stage - 1].action);
+  }
+
+  /// The embedding or the head as the plan wants it stored; adds its report.
+  WeightValue transform_table(std::string_view module) {
+    const StoredMatrix table = model_.matrix(module);
+    const StoredForm& form = plan_.forms.find(module)->second;
+    const QuantizeStep* const step = quantize_step();
+    const auto* const grid = std::get_if<QuantizedForm>(&form);
+    StoredTable stored = with_context(concat("compressing ", module), [&] {
+      return step == nullptr || grid == nullptr
+                 ? keep_table(table, compute_.num_threads)
+                 : quantize_table(table, grid->scheme, step->method, compute_.num_threads);
+    });
+    add_report(std::string(module), stored.change);
+    return std::move(stored.value);
+  }
+
+  void start_with_embedding() {
+    WeightValue table = transform_table(kEmbeddingModule);
+    const StoredMatrix dense = model_.matrix(kEmbeddingModule);
+    const auto* const codes = std::get_if<QuantizedMatrix>(&table);
+    if (codes != nullptr && (texts_.evaluation || plan_.needs_calibration())) {
+      start_states(dense, dequantized(*codes, compute_.num_threads));
+    } else {
+      start_states(dense, dense);
+    }
+    model_.drop(kEmbeddingModule);
+    writer_.write_embedding(table);
+    if (model_.config().tie_word_embeddings && codes != nullptr && texts_.evaluation) {
+      head_codes_ = std::move(std::get<QuantizedMatrix>(table));
+    }
+  }
+
+  /// compressed: a matrix in either form.
+  template <typename Embedding>
+  void start_states(const StoredMatrix& dense, const Embedding& compressed) {
+    const HiddenStateStorage& storage = compute_.storage;
+    for (std::size_t i = 0; i < stages_.size() && texts_.evaluation; ++i) {
+      stages_[i].states =
+          is_quantized_stage(i)
+              ? std::make_unique<HiddenStates>(*texts_.evaluation, compressed, storage)
+              : std::make_unique<HiddenStates>(*texts_.evaluation, dense, storage);
+    }
+    if (plan_.needs_calibration()) {
+      calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
+    }
+  }
+
+  /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
+  void cut(BlockHistory& history) {
+    history.cut = history.after.front();
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      const auto* const prune = std::get_if<PruneStep>(&step.action);
+      if (prune == nullptr) continue;
+      std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
+      CutResult result = prune_block(history.cut, tokens ? &*tokens : nullptr, prune->cut,
+                                     plan_.widths.at(step.id), model_.config().dtype);
+      history.cut = std::move(result.block);
+      history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
+                               result.fallbacks.end());
+      history.after[i + 1] = history.cut;
+    }
+  }
+
+  std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
+    if (need == CalibrationNeed::None) return std::nullopt;
+    return SequentialBlock(*calibration_, rotary_, compute_.target, compute_.storage);
+  }
+
+  /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
+  /// finished layers before it.
+  void compress_layers(std::int64_t index, BlockHistory& history) {
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      if (!std::holds_alternative<PruneStep>(plan_.steps[i].action)) {
+        history.after[i + 1] = history.cut;
+      }
+    }
+    BlockWeights finished = history.cut;
+    std::optional<SequentialBlock> tokens = tokens_when(plan_.layer_need);
+    for (const InputGroup group : kInputGroups) {
+      std::optional<GroupInputs> inputs;
+      if (tokens) {
+        inputs.emplace(gather_inputs(*tokens, group, to_target(finished, compute_.target),
+                                     plan_.layer_need == CalibrationNeed::Hessian
+                                         ? InputDetail::Hessian
+                                         : InputDetail::Norms));
+      }
+      for (const LinearKind kind : layers_of(group)) {
+        const LinearId id{index, kind};
+        with_context(concat("compressing ", module_name(id)), [&] {
+          compress_layer(id, inputs ? &*inputs : nullptr, history);
+        });
+        finished.weight(kind) = history.layers.at(kind).weight;
+      }
+    }
+    if (tokens) {
+      tokens->finish(to_target(finished, compute_.target));
+    } else if (calibration_ != nullptr) {
+      advance(*calibration_, to_target(finished, compute_.target), rotary_, compute_.target);
+    }
+  }
+
+  void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
+    const std::string module = module_name(id);
+    const at::Tensor before = history.cut.weight(id.kind).contiguous();
+    LayerState layer{.weight = before, .keep = {}, .codes = {}, .damping_rung = {},
+                     .clipped_share = {}, .fallbacks = history.fallbacks};
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      if (std::holds_alternative<PruneStep>(step.action)) continue;
+      layer = apply(step, module, std::move(layer), inputs);
+      refuse_lost_mask(layer);
+      history.after[i + 1].weight(id.kind) = layer.weight;
+    }
+    if (inputs != nullptr && inputs->hessian().defined()) {
+      const double energy = output_energy(before, inputs->hessian());
+      const double lost = output_energy(before - layer.weight, inputs->hessian());
+      history.output_errors[id.kind] = energy > 0 ? lost / energy : 0;
+    }
+    history.layers.insert_or_assign(id.kind, std::move(layer));
+  }
+
+  LayerState apply(const Step& step, const std::string& module, LayerState layer,
+                   GroupInputs* inputs) const {
+    if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
+      if (!targets(mask->targets, module)) return layer;
+      return mask_layer(std::move(layer), inputs, *mask, model_.config().dtype);
+    }
+    const auto& quantize = std::get<QuantizeStep>(step.action);
+    const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
+    if (form == nullptr) return layer;
+    return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
+                          compute_.num_threads);
+  }
+
+  void carry(Stage& stage, const BlockWeights& block) {
+    for (const at::Tensor& weight : block.weights) {
+      stage.zeros += count_zeros(weight, compute_.num_threads);
+      stage.weights += weight.numel();
+    }
+    if (stage.states == nullptr) return;
+    advance(*stage.states, to_target(block, compute_.target), rotary_, compute_.target);
+  }
+
+  void walk_block(std::int64_t index) {
+    BlockHistory history;
+    history.after.resize(plan_.steps.size() + 1);
+    history.after[0] = load_block(model_, index, compute_.num_threads);
+    cut(history);
+    compress_layers(index, history);
+    for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
+    for (const LinearKind kind : kLinearKinds) report_layer({index, kind}, history);
+    store(index, std::move(history));
+  }
+
+  void report_layer(LinearId id, const BlockHistory& history) {
+    const LayerState& layer = history.layers.at(id.kind);
+    add_report(module_name(id), change_between(history.cut.weight(id.kind).contiguous(),
+                                               layer.weight, compute_.num_threads));
+    TensorReport& report = tensors_.back();
+    if (history.output_errors.count(id.kind) > 0) {
+      report.relative_output_error = history.output_errors.at(id.kind);
+    }
+    report.damping_rung = layer.damping_rung;
+    report.clipped_share = layer.clipped_share;
+    report.fallbacks = layer.fallbacks;
+  }
+
+  void store(std::int64_t index, BlockHistory history) {
+    const BlockWeights& block = history.cut;
+    std::map<LinearKind, WeightValue> weights;
+    std::map<std::string, std::vector<float>> vectors{
+        {input_norm_module(index) + ".weight", vector_value(block.input_norm)},
+        {post_attention_norm_module(index) + ".weight", vector_value(block.post_attention_norm)}};
+    for (auto& [kind, layer] : history.layers) {
+      weights.emplace(kind, layer.codes ? WeightValue(std::move(*layer.codes))
+                                        : float_value(layer.weight));
+      if (block.bias(kind).defined()) {
+        vectors.emplace(module_name({index, kind}) + ".bias", vector_value(block.bias(kind)));
+      }
+    }
+    writer_.write_block(index, weights, vectors);
+  }
+
+  void finish_with_head() {
+    const std::vector<float> norm = model_.vector(concat(kFinalNormModule, ".weight"));
+    if (model_.config().tie_word_embeddings) {
+      writer_.write_head(norm, nullptr);
+    } else {
+      WeightValue head = transform_table(kHeadModule);
+      writer_.write_head(norm, &head);
+      if (auto* const codes = std::get_if<QuantizedMatrix>(&head)) head_codes_ = std::move(*codes);
+    }
+    if (texts_.evaluation) set_heads(norm);
+    model_.drop(kHeadModule);
+  }
+
+  void set_heads(const std::vector<float>& norm) {
+    const at::Tensor dense = load_matrix(model_.matrix(kHeadModule), compute_.num_threads);
+    const at::Tensor compressed =
+        head_codes_ ? dequantized(*head_codes_, compute_.num_threads) : dense;
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      stages_[i].head = {.final_norm = at::tensor(norm, at::kFloat),
+                         .weight = is_quantized_stage(i) ? compressed : dense,
+                         .rms_norm_eps = model_.config().rms_norm_eps};
+    }
+  }
+
+  /// change: from the tensor after cutting, before masks and rounding, to what is written.
+  void add_report(const std::string& module, const WeightChange& change) {
+    TensorReport report = planned_tensor_report(model_, plan_, module);
+    report.sparsity = change.sparsity();
+    report.relative_weight_error = change.relative_error();
+    tensors_.push_back(std::move(report));
+  }
+
+  WalkResult results() {
+    WalkResult result;
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      Stage& stage = stages_[i];
+      StageReport report = planned_stage_report(model_, plan_, i);
+      report.sparsity = static_cast<double>(stage.zeros) / static_cast<double>(stage.weights);
+      if (stage.states != nullptr) add_scores(report, stage);
+      result.stages.push_back(report);
+    }
+    result.tensors = std::move(tensors_);
+    result.head = stages_.back().head;
+    result.final_states = std::move(stages_.back().states);
+    return result;
+  }
+
+  void add_scores(StageReport& report, Stage& stage) {
+    Stage& dense = stages_.front();
+    const WindowLogits reference = window_logits(*dense.states, dense.head);
+    const LanguageModelScores scores =
+        score_windows(*texts_.evaluation, window_logits(*stage.states, stage.head), reference);
+    report.perplexity = scores.perplexity;
+    report.kl_divergence_nats = scores.kl_divergence_nats;
+    report.top1_agreement = scores.top1_agreement;
+  }
+
+  const ModelFolder& model_;
+  const WalkPlan& plan_;
+  const WalkTexts& texts_;
+  const EvaluationOptions& compute_;
+  CheckpointWriter& writer_;
+  RotaryTable rotary_;
+  std::vector<Stage> stages_;
+  std::unique_ptr<HiddenStates> calibration_;
+  std::optional<QuantizedMatrix> head_codes_;  // for evaluation; absent when the head stays float
+  std::vector<TensorReport> tensors_;
+};
+
+}  // namespace
+
+WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
+                const EvaluationOptions& compute, CheckpointWriter& writer,
+                const Progress& progress) {
+  ensure(!plan.needs_calibration() || texts.calibration.has_value(), "calibration tokens");
+  return Walk(model, plan, texts, compute, writer).run(progress);
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,58 @@
+#include "pipeline/run_environment.h"
+
+#include <sys/resource.h>
+
+#include <ctime>
+#include <fstream>
+
+namespace edgecompress {
+namespace {
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[sizeof("2000-01-01T00:00:00Z")];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "unknown";
+}
+
+double seconds_between(std::chrono::steady_clock::time_point start,
+                       std::chrono::steady_clock::time_point end) {
+  return std::chrono::duration<double>(end - start).count();
+}
+
+}  // namespace
+
+RunClock::RunClock()
+    : started_at_(utc_now()), start_(std::chrono::steady_clock::now()), stage_start_(start_) {}
+
+void RunClock::finish_stage(const std::string& name) {
+  const auto now = std::chrono::steady_clock::now();
+  stage_seconds_[name] += seconds_between(stage_start_, now);
+  stage_start_ = now;
+}
+
+RunEnvironment RunClock::environment(int num_threads) const {
+  RunEnvironment environment;
+  environment.started_at = started_at_;
+  environment.wall_seconds = seconds_between(start_, std::chrono::steady_clock::now());
+  environment.stage_seconds = stage_seconds_;
+  struct rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  environment.peak_rss_bytes = usage.ru_maxrss * 1024;  // Linux counts in KiB
+  environment.cpu = cpu_name();
+  environment.num_threads = num_threads;
+  return environment;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,277 @@
+#include "recipe/language.h"
+
+#include <array>
+#include <cstddef>
+#include <variant>
+
+namespace edgecompress {
+namespace {
+
+// Methods. A new one is one row here: its name, its own options, how they are read.
+
+template <typename Method>
+struct MethodRow {
+  std::string_view name;
+  std::span<const Field> options;
+  Method (*read)(const ObjectReader& step);
+  std::size_t alternative;  ///< of the variant
+};
+
+/// True when every alternative of the variant has a row.
+template <typename Method, std::size_t N>
+consteval bool covers(const std::array<MethodRow<Method>, N>& rows) {
+  for (std::size_t alternative = 0; alternative < std::variant_size_v<Method>; ++alternative) {
+    bool found = false;
+    for (const MethodRow<Method>& row : rows) found = found || row.alternative == alternative;
+    if (!found) return false;
+  }
+  return true;
+}
+
+template <typename Method, std::size_t N>
+constexpr std::array<std::string_view, N> names_of(const std::array<MethodRow<Method>, N>& rows) {
+  std::array<std::string_view, N> names;
+  for (std::size_t i = 0; i < N; ++i) names[i] = rows[i].name;
+  return names;
+}
+
+template <typename Method, std::size_t N>
+constexpr std::array<MethodFields, N> options_of(const std::array<MethodRow<Method>, N>& rows) {
+  std::array<MethodFields, N> fields;
+  for (std::size_t i = 0; i < N; ++i) fields[i] = {rows[i].name, rows[i].options};
+  return fields;
+}
+
+template <typename Method, std::size_t N>
+Method read_method(const std::array<MethodRow<Method>, N>& rows, std::string_view name,
+                   const ObjectReader& step) {
+  for (const MethodRow<Method>& row : rows) {
+    if (row.name == name) return row.read(step);
+  }
+  return rows[0].read(step);  // an unknown name is reported already
+}
+
+StructuredScore read_magnitude_l1(const ObjectReader&) { return MagnitudeScore{.norm = 1}; }
+StructuredScore read_magnitude_l2(const ObjectReader&) { return MagnitudeScore{.norm = 2}; }
+StructuredScore read_activation(const ObjectReader&) { return ActivationScore{}; }
+StructuredScore read_output_error(const ObjectReader&) { return OutputErrorScore{}; }
+
+constexpr std::array kScores{
+    MethodRow<StructuredScore>{"magnitude-l1", {}, read_magnitude_l1, 0},
+    MethodRow<StructuredScore>{"magnitude-l2", {}, read_magnitude_l2, 0},
+    MethodRow<StructuredScore>{"activation", {}, read_activation, 1},
+    MethodRow<StructuredScore>{"output-error", {}, read_output_error, 2},
+};
+static_assert(covers(kScores), "a name for every structured score");
+
+MaskMethod read_magnitude(const ObjectReader&) { return MagnitudeMask{}; }
+MaskMethod read_wanda(const ObjectReader&) { return WandaMask{}; }
+
+constexpr Field kDampingField{.key = "damping", .kind = FieldKind::Share};
+constexpr std::array kSparseGptOptions{kDampingField};
+MaskMethod read_sparsegpt(const ObjectReader& step) {
+  return SparseGptMask{.damping = step.share("damping", SparseGptMask{}.damping)};
+}
+
+constexpr std::array kMasks{
+    MethodRow<MaskMethod>{"magnitude", {}, read_magnitude, 0},
+    MethodRow<MaskMethod>{"wanda", {}, read_wanda, 1},
+    MethodRow<MaskMethod>{"sparsegpt", kSparseGptOptions, read_sparsegpt, 2},
+};
+static_assert(kMasks.size() == std::variant_size_v<MaskMethod> && covers(kMasks),
+              "a name for every mask method");
+
+constexpr std::array<std::string_view, 2> kClips{"none", "weight-error"};
+constexpr std::array kRtnOptions{
+    Field{.key = "clip", .kind = FieldKind::Choice, .choices = kClips}};
+
+QuantizeMethod read_rtn(const ObjectReader& step) {
+  return RtnOptions{.clip = step.text("clip", "none") == "weight-error" ? ClipSearch::WeightError
+                                                                        : ClipSearch::None};
+}
+
+constexpr std::array<std::string_view, 3> kGptqClips{"none", "weight-error", "importance"};
+constexpr std::array<std::string_view, 2> kOnSingular{"fallback", "fail"};
+constexpr std::array kGptqOptions{
+    Field{.key = "clip", .kind = FieldKind::Choice, .choices = kGptqClips},
+    Field{.key = "act_order", .kind = FieldKind::Boolean},
+    kDampingField,
+    Field{.key = "on_singular", .kind = FieldKind::Choice, .choices = kOnSingular},
+};
+
+QuantizeMethod read_gptq(const ObjectReader& step) {
+  const std::string clip = step.text("clip", "importance");
+  return GptqOptions{.clip = clip == "none"           ? GptqClip::None
+                             : clip == "weight-error" ? GptqClip::WeightError
+                                                      : GptqClip::Importance,
+                     .act_order = step.boolean("act_order", true),
+                     .damping = step.share("damping", GptqOptions{}.damping),
+                     .on_singular = step.text("on_singular", "fallback") == "fail"
+                                        ? OnSingular::Fail
+                                        : OnSingular::Fallback};
+}
+
+constexpr std::array kQuantizers{
+    MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
+    MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
+};
+static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
+              "a name for every quantize method");
+
+constexpr std::array kScoreNames = names_of(kScores);
+constexpr std::array kMaskNames = names_of(kMasks);
+constexpr std::array kQuantizerNames = names_of(kQuantizers);
+constexpr std::array kScoreOptions = options_of(kScores);
+constexpr std::array kMaskOptions = options_of(kMasks);
+constexpr std::array kQuantizerOptions = options_of(kQuantizers);
+
+// Steps.
+
+constexpr std::int64_t kLargestCount = 1'000'000;
+
+constexpr std::array<std::string_view, 2> kRepairs{"none", "least-squares"};
+constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
+constexpr std::array kPruneFields{
+    Field{.key = "score",
+          .kind = FieldKind::Choice,
+          .presence = Presence::Required,
+          .choices = kScoreNames},
+    Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
+    Field{.key = "ratio", .kind = FieldKind::Share, .presence = Presence::Required},
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
+};
+constexpr Shape kPruneShape{"prune", kPruneFields, "score", "", kScoreOptions};
+
+constexpr std::array kMaskFields{
+    Field{.key = "method",
+          .kind = FieldKind::Choice,
+          .presence = Presence::Required,
+          .choices = kMaskNames},
+    Field{.key = "pattern", .kind = FieldKind::MaskPattern, .presence = Presence::Required},
+    Field{.key = "sparsity", .kind = FieldKind::Share},
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    Field{.key = "targets", .kind = FieldKind::Targets},
+    Field{.key = "except", .kind = FieldKind::Targets},
+};
+constexpr Shape kMaskShape{"mask", kMaskFields, "method", "", kMaskOptions};
+
+constexpr std::array<std::string_view, 2> kBits{"4", "8"};
+constexpr Field kBitsField{.key = "bits", .kind = FieldKind::Integer, .choices = kBits};
+constexpr Field kGroupSizeField{.key = "group_size", .kind = FieldKind::GroupSize};
+constexpr Field kSymmetricField{.key = "symmetric", .kind = FieldKind::Boolean};
+constexpr Field kSkipField{.key = "skip", .kind = FieldKind::Boolean};
+
+constexpr std::array kSchemeFields{kBitsField, kGroupSizeField, kSymmetricField};
+constexpr std::array kTableFields{kBitsField, kGroupSizeField, kSymmetricField, kSkipField};
+constexpr Shape kWeightsShape{"quantize.weights", kSchemeFields};
+constexpr Shape kEmbeddingShape{"quantize.embedding", kTableFields};
+constexpr Shape kHeadShape{"quantize.head", kTableFields};
+constexpr Shape kRuleWeightsShape{"quantize.rules.weights", kSchemeFields};
+
+constexpr std::array kRuleFields{
+    Field{.key = "match", .kind = FieldKind::Targets, .presence = Presence::Required},
+    Field{.key = "except", .kind = FieldKind::Targets},
+    Field{.key = "weights", .kind = FieldKind::Object, .shape = &kRuleWeightsShape},
+    kSkipField,
+    Field{.key = "optional", .kind = FieldKind::Boolean},
+};
+constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
+
+constexpr std::array kQuantizeFields{
+    Field{.key = "method",
+          .kind = FieldKind::Choice,
+          .presence = Presence::Required,
+          .choices = kQuantizerNames},
+    Field{.key = "weights", .kind = FieldKind::Object, .shape = &kWeightsShape},
+    Field{.key = "embedding", .kind = FieldKind::Object, .shape = &kEmbeddingShape},
+    Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
+    Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
+};
+constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
+
+constexpr std::array<std::string_view, 2> kFormats{"genai", "onnx"};
+constexpr std::array<std::string_view, 5> kAccuracyLevels{"0", "1", "2", "3", "4"};
+constexpr std::array kExportFields{
+    Field{.key = "format",
+          .kind = FieldKind::Choice,
+          .presence = Presence::Required,
+          .choices = kFormats},
+    Field{.key = "accuracy_level", .kind = FieldKind::Integer, .choices = kAccuracyLevels},
+    Field{.key = "context_length", .kind = FieldKind::Integer, .low = 0, .high = 1 << 24},
+};
+constexpr Shape kExportShape{"export", kExportFields};
+
+constexpr std::array kStepFields{
+    Field{.key = "id", .kind = FieldKind::Name, .presence = Presence::Required},
+    Field{.key = "prune", .kind = FieldKind::Object, .shape = &kPruneShape},
+    Field{.key = "mask", .kind = FieldKind::Object, .shape = &kMaskShape},
+    Field{.key = "quantize", .kind = FieldKind::Object, .shape = &kQuantizeShape},
+    Field{.key = "export", .kind = FieldKind::Object, .shape = &kExportShape},
+};
+constexpr Shape kStepShape{"steps", kStepFields};
+
+// The rest of a recipe.
+
+constexpr std::array kRequiresFields{Field{.key = "edgecompress", .kind = FieldKind::VersionBound}};
+constexpr Shape kRequiresShape{"requires", kRequiresFields};
+
+constexpr std::array kModelFields{Field{.key = "model_type", .kind = FieldKind::Texts}};
+constexpr Shape kModelShape{"model", kModelFields};
+
+constexpr std::array kCalibrationFields{
+    Field{.key = "text", .kind = FieldKind::Path, .presence = Presence::Required},
+    Field{.key = "sha256", .kind = FieldKind::Sha256},
+    Field{.key = "samples", .kind = FieldKind::Integer, .low = 1, .high = kLargestCount},
+    Field{.key = "sequence_length", .kind = FieldKind::Integer, .low = 2, .high = kLargestCount},
+};
+constexpr Shape kCalibrationShape{"calibration", kCalibrationFields};
+
+constexpr std::array<std::string_view, 1> kProtocols{"gptq-2048"};
+constexpr std::array kEvaluateFields{
+    Field{.key = "text", .kind = FieldKind::Path, .presence = Presence::Required},
+    Field{.key = "protocol", .kind = FieldKind::Choice, .choices = kProtocols},
+    Field{.key = "window", .kind = FieldKind::Integer, .low = 2, .high = kLargestCount},
+    Field{.key = "max_windows", .kind = FieldKind::Integer, .low = 1, .high = kLargestCount},
+};
+constexpr Shape kEvaluateShape{"evaluate", kEvaluateFields};
+
+constexpr std::int64_t kLargestSeed =
+    (std::int64_t{1} << 53) - 1;  // what every JSON reader keeps exactly
+
+constexpr std::array kRecipeFields{
+    Field{.key = "schema",
+          .kind = FieldKind::SchemaId,
+          .presence = Presence::Required,
+          .missing_code = "R8"},
+    Field{.key = "name", .kind = FieldKind::Name, .presence = Presence::Required},
+    Field{.key = "description", .kind = FieldKind::Text},
+    Field{.key = "requires", .kind = FieldKind::Object, .shape = &kRequiresShape},
+    Field{.key = "model", .kind = FieldKind::Object, .shape = &kModelShape},
+    Field{.key = "seed", .kind = FieldKind::Integer, .low = 0, .high = kLargestSeed},
+    Field{.key = "calibration", .kind = FieldKind::Object, .shape = &kCalibrationShape},
+    Field{.key = "steps",
+          .kind = FieldKind::Objects,
+          .presence = Presence::Required,
+          .shape = &kStepShape,
+          .missing_code = "R14"},
+    Field{.key = "evaluate", .kind = FieldKind::Object, .shape = &kEvaluateShape},
+};
+
+}  // namespace
+
+constexpr Shape kRecipeShape{"", kRecipeFields};
+
+StructuredScore read_structured_score(const ObjectReader& step) {
+  return read_method(kScores, step.text("score", ""), step);
+}
+
+MaskMethod read_mask_method(const ObjectReader& step) {
+  return read_method(kMasks, step.text("method", ""), step);
+}
+
+QuantizeMethod read_quantize_method(const ObjectReader& step) {
+  return read_method(kQuantizers, step.text("method", ""), step);
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,117 @@
+#include "stats/damped_hessian.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include <ATen/Parallel.h>
+
+#include "base/error.h"
+#include "linear_algebra/product.h"
+#include "linear_algebra/triangular.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr std::array<double, 5> kRungs{1, 2, 5, 10, 100};
+
+void ensure_hessian(const at::Tensor& hessian) {
+  ensure(hessian.dim() == 2 && hessian.size(0) == hessian.size(1) && hessian.is_contiguous() &&
+             hessian.scalar_type() == at::kDouble && hessian.device().is_cpu(),
+         "a square double Hessian in main memory");
+}
+
+at::Tensor index_of(std::span<const std::int64_t> order) {
+  at::Tensor index = at::empty({static_cast<std::int64_t>(order.size())}, at::kLong);
+  std::copy(order.begin(), order.end(), index.mutable_data_ptr<std::int64_t>());
+  return index;
+}
+
+MatrixView<double> view_of(const at::Tensor& matrix) {
+  return {matrix.data_ptr<double>(), matrix.size(0), matrix.size(1), matrix.size(1)};
+}
+
+/// Returns the lower X with flip(M)^-1 = X^T X. Then flip(X) is the upper factor of M^-1: from
+/// flip(M) = L L^T follows M = V V^T with V = flip(L), so M^-1 = U^T U with U = V^-1 = flip(L^-1).
+/// One factorization and one triangular inverse instead of two and a product.
+std::optional<at::Tensor> flipped_factor(at::Tensor flipped) {
+  if (!factor_cholesky(view_of(flipped), at::get_num_threads())) return std::nullopt;
+  invert_lower(view_of(flipped), at::get_num_threads());
+  return flipped;
+}
+
+}  // namespace
+
+DampedHessian damp(const at::Tensor& hessian, double damping) {
+  ensure_hessian(hessian);
+  ensure(damping >= 0, "a damping of at least 0");
+  DampedHessian result{hessian.clone(), 0, {}};
+  const at::Tensor diagonal = result.matrix.diagonal();  // a view
+  double* const first = result.matrix.mutable_data_ptr<double>();
+  const std::int64_t n = hessian.size(0);
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double square = first[i * (n + 1)];
+    sum += square;
+    if (square == 0) result.dead_columns.push_back(i);
+  }
+  const auto live = n - static_cast<std::int64_t>(result.dead_columns.size());
+  const double mean = live == 0 ? 1 : sum / static_cast<double>(live);
+  for (const std::int64_t column : result.dead_columns) first[column * (n + 1)] = mean;
+  result.added = live == 0 ? 0 : damping * mean;
+  for (std::int64_t i = 0; i < n; ++i) first[i * (n + 1)] += result.added;
+  return result;
+}
+
+std::optional<InverseFactor> inverse_factor(const at::Tensor& hessian, double damping,
+                                            std::span<const std::int64_t> order) {
+  ensure_hessian(hessian);
+  ensure(std::cmp_equal(order.size(), hessian.size(0)), "an order of all columns");
+  const std::vector<std::int64_t> reversed(order.rbegin(), order.rend());
+  const at::Tensor index = index_of(reversed);
+  for (std::size_t rung = 0; rung < kRungs.size(); ++rung) {
+    const double share = damping * kRungs[rung];
+    DampedHessian damped = damp(hessian, share);
+    at::Tensor flipped = damped.matrix.index_select(0, index).index_select(1, index);
+    damped.matrix.reset();
+    if (const auto factor = flipped_factor(std::move(flipped))) {
+      return InverseFactor{factor->to(at::kFloat).flip({0, 1}),
+                           {order.begin(), order.end()},
+                           std::move(damped.dead_columns),
+                           share,
+                           static_cast<int>(rung)};
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::int64_t> natural_order(std::int64_t n) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
+std::vector<std::int64_t> descending_diagonal(const at::Tensor& hessian) {
+  ensure_hessian(hessian);
+  const std::int64_t n = hessian.size(0);
+  const double* const first = hessian.const_data_ptr<double>();
+  std::vector<std::int64_t> order = natural_order(n);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+    return first[a * (n + 1)] > first[b * (n + 1)];
+  });
+  return order;
+}
+
+std::optional<at::Tensor> inverse(const DampedHessian& hessian) {
+  const auto factor = flipped_factor(hessian.matrix.flip({0, 1}));
+  if (!factor) return std::nullopt;
+  const at::Tensor upper = factor->flip({0, 1});
+  const at::Tensor negated = upper.t().neg().contiguous();
+  at::Tensor product = at::zeros_like(upper);
+  subtract_product_parallel(view_of(negated), view_of(upper), view_of(product),
+                            at::get_num_threads());
+  return product;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,99 @@
+#include "stats/hessian.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/Parallel.h>
+
+#include "base/error.h"
+#include "linear_algebra/product.h"
+#include "tensor/aten.h"
+#include "tensor/ordered_sum.h"
+
+namespace edgecompress {
+namespace {
+
+// Long enough that adding in double costs little beside the product, short enough for sums in
+// float.
+constexpr std::int64_t kTileTokens = 1024;
+// Columns of a product. Narrower blocks waste less of the diagonal block, wider ones multiply
+// faster.
+constexpr std::int64_t kBlockColumns = 512;
+
+at::Tensor per_token(const at::Tensor& sum, std::int64_t tokens) {
+  return tokens == 0 ? sum.clone() : sum / static_cast<double>(tokens);
+}
+
+void refuse_non_finite(const at::Tensor& hessian) {
+  const at::Tensor diagonal = hessian.diagonal();
+  for (std::int64_t i = 0; i < diagonal.size(0); ++i) {
+    const double square = diagonal[i].item<double>();
+    if (std::isfinite(square)) continue;
+    throw Error(
+        ErrorKind::Numeric, "F20",
+        concat("the mean square of input ", i, " over the calibration text is ", square,
+               "; the model or the calibration text makes its hidden states overflow. Check the "
+               "model with `evaluate` first"));
+  }
+}
+
+}  // namespace
+
+Hessian::Hessian(std::int64_t in_features)
+    : products_(at::zeros({in_features, in_features}, at::kDouble)),
+      sums_(at::zeros({in_features}, at::kDouble)) {}
+
+void Hessian::add(const at::Tensor& inputs) {
+  const std::int64_t columns = sums_.size(0);
+  ensure(inputs.dim() == 2 && inputs.size(1) == columns && inputs.scalar_type() == at::kFloat &&
+             inputs.device().is_cpu(),
+         "float inputs of [tokens, in_features] in main memory");
+  for (std::int64_t first = 0; first < inputs.size(0); first += kTileTokens) {
+    const at::Tensor tile =
+        inputs.narrow(0, first, std::min(kTileTokens, inputs.size(0) - first)).contiguous();
+    for (std::int64_t begin = 0; begin < columns; begin += kBlockColumns) {
+      const std::int64_t width = std::min(kBlockColumns, columns - begin);
+      const at::Tensor below = tile.narrow(1, begin, columns - begin);  // [tokens, rows of H]
+      const at::Tensor product = at::mm(below.t(), tile.narrow(1, begin, width));
+      products_.narrow(0, begin, columns - begin).narrow(1, begin, width).add_(product);
+    }
+    sums_.add_(tile.sum(0, false, at::kDouble));
+  }
+  tokens_ += inputs.size(0);
+}
+
+at::Tensor Hessian::matrix() const {
+  // The diagonal blocks are symmetric up to the order of a product's sums; one triangle decides.
+  const at::Tensor lower = per_token(products_, tokens_).tril_();
+  refuse_non_finite(lower);
+  return lower + lower.tril(-1).t();
+}
+
+at::Tensor Hessian::mean() const { return per_token(sums_, tokens_); }
+
+double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
+  const std::int64_t columns = difference.size(1);
+  ensure(hessian.dim() == 2 && hessian.size(0) == columns && hessian.size(1) == columns &&
+             hessian.scalar_type() == at::kDouble,
+         "a double Hessian of [in_features, in_features]");
+  const at::Tensor exact = difference.to(at::kDouble).contiguous();
+  const auto view = [](const at::Tensor& matrix) {
+    return MatrixView<double>{matrix.data_ptr<double>(), matrix.size(0), matrix.size(1),
+                              matrix.size(1)};
+  };
+  double energy = 0;
+  for (std::int64_t begin = 0; begin < columns; begin += kBlockColumns) {
+    const std::int64_t width = std::min(kBlockColumns, columns - begin);
+    const at::Tensor block = exact.narrow(1, begin, width);
+    at::Tensor factor = hessian.narrow(0, begin, columns - begin).narrow(1, begin, width).clone();
+    // H is symmetric: what lies right of a diagonal block is counted with what lies below it.
+    factor.narrow(0, 0, width).mul_(0.5);
+    at::Tensor product = at::zeros(block.sizes(), at::kDouble);
+    subtract_product_parallel(view(exact.narrow(1, begin, columns - begin).contiguous()),
+                              view(factor), view(product), at::get_num_threads());
+    energy -= 2 * ordered_sum(product.mul_(block));
+  }
+  return energy;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace edgecompress {
+
+/// Gathers the second moments of what flows into a linear layer: H = sum x x^T / tokens.
+///
+/// The layer's squared output error under a change D of its weight is tr(D H D^T) per token.
+/// Products run in float over tiles of 1024 tokens of one call and are added up in double, calls in
+/// order: equal calls give equal bytes on any number of threads.
+class Hessian {
+ public:
+  explicit Hessian(std::int64_t in_features);
+
+  /// inputs: [tokens, in_features], float, padding left out.
+  /// Cost: tokens * in_features^2 FLOPs, half of a full product.
+  void add(const at::Tensor& inputs);
+
+  std::int64_t tokens() const { return tokens_; }
+
+  /// The mean of x x^T over all tokens, [in_features, in_features] double; zeros without tokens.
+  /// Throws  Error{Numeric} when an input was not finite or its square overflows float.
+  at::Tensor matrix() const;
+
+  /// The mean of x, [in_features] double.
+  at::Tensor mean() const;
+
+ private:
+  std::int64_t tokens_ = 0;
+  at::Tensor products_;  // [in, in] double, summed; only the lower triangle by blocks
+  at::Tensor sums_;      // [in] double
+};
+
+/// tr(D H D^T): the output energy of a weight or of a difference of weights, per token.
+///
+/// difference: [out_features, in_features] float; hessian: [in_features, in_features] double.
+/// Cost: rows * in_features^2 FLOPs in double.
+double output_energy(const at::Tensor& difference, const at::Tensor& hessian);
+
+}  // namespace edgecompress

@@ -1,0 +1,169 @@
+"""transformers (with compressed-tensors) loads what `edgecompress prune` and `quantize` write: it gives the perplexity of
+`edgecompress eval`, and every masked weight is exactly zero in it.
+
+Usage: compressed_checkpoints.py EDGECOMPRESS
+"""
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from command_line import *
+from safetensors.torch import save_file
+
+SAME_PERPLEXITY = 1e-4
+CALIBRATED = ("--calibration", CALIBRATION_TEXT, "--samples", 8, "--sequence-length", 128)
+
+
+def untied(folder, target):
+    """The same model with a head of its own, unlike its embedding."""
+    shutil.copytree(folder, target)
+    tensors = stored_tensors(target)
+    embedding = tensors["model.embed_tokens.weight"]
+    noise = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(5)).to(embedding.dtype)
+    tensors["lm_head.weight"] = embedding + 0.1 * embedding.float().std().to(embedding.dtype) * noise
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    config = json.loads((target / "config.json").read_text())
+    config["tie_word_embeddings"] = False
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def matrices_of(model, names):
+    """Weights as transformers computes with them: compressed-tensors unpacks them in the first forward pass."""
+    return {name: model.get_submodule(name).weight.detach() for name in names}
+
+
+def check_folder(edgecompress, what, folder, windows):
+    """Returns the report and the matrices that transformers has."""
+    model = load_with_transformers(folder)
+    expected = transformers_perplexity(model, windows)
+    check_equal_perplexity(what, edgecompress.evaluate(folder, windows)["perplexity"], expected, SAME_PERPLEXITY)
+    report = json.loads((folder / "report.json").read_text())
+    matrices = matrices_of(model, [tensor["name"] for tensor in report["tensors"]])
+    for tensor in report["tensors"]:
+        weight = matrices[tensor["name"]]
+        assert list(weight.shape) == tensor["shape_after"], (what, tensor, weight.shape)
+        zeros = int((weight == 0).sum())
+        reported = tensor["sparsity"] * weight.numel()
+        assert abs(reported - zeros) < 1e-3, f"{what}: {tensor['name']} has {zeros} zeros, report.json says {reported}"
+    return report, matrices
+
+
+# ---- structured pruning ----------------------------------------------------------------------------------------------
+
+def check_structured(edgecompress, work, source, windows, *options):
+    what = f"{source.name} {' '.join(map(str, options))}"
+    target = work / "pruned"
+    edgecompress.json("prune", "--model", source, "-o", target, "--overwrite", "--ratio", "25%", *CALIBRATED, *options)
+    report, matrices = check_folder(edgecompress, what, target, windows)
+    totals = report["totals"]
+    tables = {name: weight for name, weight in matrices.items() if ".layers." not in name}
+    outside = sum(weight.numel() for weight in tables.values())
+    share = 1 - (totals["parameters_after"] - outside) / (totals["parameters_before"] - outside)
+    print(f"{what}: {share:.1%} of the decoder cut away")
+    assert 0.22 <= share <= 0.28, f"{what}: {share:.1%} cut away instead of about 25 %"
+
+
+def dense_matrices(folder):
+    return {name.removesuffix(".weight"): tensor.float() for name, tensor in stored_tensors(folder).items()
+            if tensor.dim() == 2}
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------------
+
+UNSTRUCTURED_SHARE = 0.4
+
+
+def check_kept(what, dense, masked, kept):
+    """A mask drops weights and leaves the others alone. A weight may have been 0 before."""
+    assert torch.equal(masked, torch.where(kept, dense, torch.zeros(()))), f"{what}: not the weights or zeros"
+
+
+def check_unstructured(what, dense, masked):
+    """As many as asked for, and none that is larger than a kept one: what torch's l1_unstructured does."""
+    kept = masked != 0
+    check_kept(what, dense, masked, kept)
+    assert (~kept).sum() == round(UNSTRUCTURED_SHARE * dense.numel()), (what, (~kept).sum(), dense.numel())
+    assert dense[~kept].abs().max() <= dense[kept].abs().min(), f"{what}: a smaller weight was kept"
+
+
+def check_two_of_four(what, dense, masked):
+    check_kept(what, dense, masked, masked != 0)
+    left = (masked != 0).view(-1, 4).sum(-1)
+    whole = (dense != 0).view(-1, 4).all(-1)
+    assert (left <= 2).all() and (left[whole] == 2).all(), f"{what}: not 2 of every 4"
+
+
+def check_tiles(what, dense, masked, rows):
+    """Tiles of rows x 1, the same number dropped in every strip of `rows` rows."""
+    strips = (masked != 0).view(-1, rows, dense.shape[1]).any(1)
+    check_kept(what, dense, masked, strips.repeat_interleave(rows, 0))
+    counts = strips.sum(-1)
+    assert (counts == counts[0]).all() and 0 < counts[0] < dense.shape[1], (what, counts)
+
+
+def check_masks(edgecompress, work, source, windows):
+    dense = dense_matrices(source)
+    masks = {("unstructured", "magnitude"): check_unstructured,
+             ("2:4", "magnitude"): check_two_of_four,
+             ("2:4", "wanda"): check_two_of_four,
+             ("16x1", "magnitude"): lambda what, before, after: check_tiles(what, before, after, 16)}
+    for (pattern, method), check in masks.items():
+        what = f"{source.name} mask {pattern} by {method}"
+        options = ["--mask", pattern, "--mask-method", method, *CALIBRATED]
+        if ":" not in pattern:
+            options += ["--mask-sparsity", f"{UNSTRUCTURED_SHARE:.0%}"]
+        target = work / f"masked-{pattern.replace(':', '-')}"
+        edgecompress.json("prune", "--model", source, "-o", target, "--overwrite", *options)
+        _, matrices = check_folder(edgecompress, what, target, windows)
+        for name, weight in matrices.items():
+            if ".layers." in name:
+                check(f"{what}, {name}", dense[name], weight)
+
+
+# ---- quantization ----------------------------------------------------------------------------------------------------
+
+QUANTIZED = [("--bits", 4, "--group-size", 32),
+             ("--bits", 4, "--group-size", 64, "--asymmetric", "--embedding-bits", "none", "--head-bits", "none"),
+             ("--bits", 4, "--group-size", "channel", "--head-bits", 4, "--embedding-bits", 4),
+             ("--bits", 8, "--group-size", "channel", "--keep", "*.down_proj"),
+             ("--bits", 8, "--group-size", 128, "--asymmetric")]
+
+
+def check_quantized(edgecompress, work, source, windows, *options):
+    """Returns the matrices that transformers has."""
+    target = work / "quantized"
+    edgecompress.json("quantize", "--model", source, "-o", target, "--overwrite", *options)
+    return check_folder(edgecompress, f"{source.name} quantize {' '.join(map(str, options))}", target, windows)[1]
+
+
+def check_quantized_mask(edgecompress, work, masked, windows):
+    """Every grid holds 0, so what a mask dropped stays dropped."""
+    dropped = {name: weight == 0 for name, weight in dense_matrices(masked).items()}
+    for options in (QUANTIZED[0], QUANTIZED[-1]):
+        for name, weight in check_quantized(edgecompress, work, masked, windows, *options).items():
+            assert (weight[dropped[name]] == 0).all(), f"{masked.name} {name}: a masked weight came back"
+
+
+def main():
+    edgecompress = Runner(sys.argv[1])
+    with tempfile.TemporaryDirectory() as temporary:
+        work = pathlib.Path(temporary)
+        windows = Windows(MINI_LLAMA, EVALUATION_TEXT, 192, 2)
+        own_head = untied(MINI_LLAMA, work / "untied")
+        for source in (MINI_LLAMA, own_head):
+            check_structured(edgecompress, work, source, windows, "--score", "activation")
+        check_structured(edgecompress, work, MINI_LLAMA, windows, "--score", "magnitude-l2", "--target", "flops")
+        check_masks(edgecompress, work, MINI_LLAMA, windows)
+        for options in QUANTIZED:
+            for source in (MINI_LLAMA, own_head):
+                check_quantized(edgecompress, work, source, windows, *options)
+        check_quantized_mask(edgecompress, work, work / "masked-2-4", windows)
+        for source in shared_models("stories260K-hf"):
+            windows = Windows(source, STORIES_TEXT, 192, 2)
+            check_structured(edgecompress, work, source, windows, "--channel-multiple", 4)
+            check_quantized(edgecompress, work, source, windows, "--bits", 4, "--group-size", "channel")
+
+
+main()

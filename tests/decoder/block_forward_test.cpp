@@ -1,0 +1,81 @@
+#include "decoder/block_forward.h"
+
+#include "support/catch.h"
+#include "support/random_block.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr std::int64_t kHidden = 24;
+constexpr std::int64_t kHeadDim = 8;
+const BlockShape kShape{.num_attention_heads = 4, .num_key_value_heads = 2, .intermediate_size = 20};
+
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
+
+TEST_CASE("a later token changes no earlier output, and does change its own", "[decoder]") {
+  const BlockWeights block = random_block(kShape, kHidden, kHeadDim, 1);
+  const RotaryTable rotary = test_rotary_table(kHeadDim, 16);
+  const at::Tensor hidden = at::randn({1, 10, kHidden});
+  at::Tensor changed = hidden.clone();
+  changed.select(1, 6) += 1.0;
+  const at::Tensor before = block_forward(block, rotary, hidden, {});
+  const at::Tensor after = block_forward(block, rotary, changed, {});
+  CHECK(largest_difference(before.narrow(1, 0, 6), after.narrow(1, 0, 6)) == 0);
+  CHECK(largest_difference(before.narrow(1, 6, 1), after.narrow(1, 6, 1)) > 0.1);
+  CHECK(largest_difference(before.narrow(1, 7, 3), after.narrow(1, 7, 3)) > 1e-4);
+}
+
+TEST_CASE("the sequences of a batch do not see each other", "[decoder]") {
+  const BlockWeights block = random_block(kShape, kHidden, kHeadDim, 2);
+  const RotaryTable rotary = test_rotary_table(kHeadDim, 16);
+  const at::Tensor hidden = at::randn({3, 7, kHidden});
+  const at::Tensor together = block_forward(block, rotary, hidden, {});
+  for (std::int64_t i = 0; i < 3; ++i) {
+    const at::Tensor alone = block_forward(block, rotary, hidden.narrow(0, i, 1), {});
+    // products of other sizes may add up in another order: a few float roundings
+    CHECK(largest_difference(together.narrow(0, i, 1), alone) < 1e-5);
+  }
+}
+
+TEST_CASE("attention sees how far apart tokens are, not where they are", "[decoder]") {
+  const RotaryTable rotary = test_rotary_table(kHeadDim, 32);
+  const at::Tensor q = at::randn({1, 1, 1, kHeadDim});
+  const at::Tensor k = at::randn({1, 1, 1, kHeadDim});
+  const at::Tensor turned_q = rotate(q.expand({1, 1, 32, kHeadDim}), rotary);
+  const at::Tensor turned_k = rotate(k.expand({1, 1, 32, kHeadDim}), rotary);
+  const at::Tensor score = at::matmul(turned_q, turned_k.transpose(-1, -2))[0][0];  // [32, 32]
+  CHECK(std::abs((score[5][2] - score[25][22]).item<double>()) < 1e-5);
+  CHECK(std::abs((score[5][2] - score[5][3]).item<double>()) > 1e-3);
+  CHECK(largest_difference(turned_q[0][0][0], q[0][0][0]) == 0);  // position 0 is not turned
+}
+
+TEST_CASE("the observer sees the input of each group once, in order", "[decoder]") {
+  const BlockWeights block = random_block(kShape, kHidden, kHeadDim, 3);
+  const RotaryTable rotary = test_rotary_table(kHeadDim, 16);
+  const at::Tensor hidden = at::randn({2, 5, kHidden});
+  std::vector<InputGroup> seen;
+  std::vector<std::int64_t> widths;
+  block_forward(block, rotary, hidden, [&](InputGroup group, const at::Tensor& input) {
+    seen.push_back(group);
+    widths.push_back(input.size(2));
+    if (group == InputGroup::QKV) {
+      CHECK(largest_difference(input, rms_norm(hidden, block.input_norm, 1e-5)) == 0);
+    }
+  });
+  CHECK((seen == std::vector(kInputGroups.begin(), kInputGroups.end())));
+  CHECK(widths == std::vector<std::int64_t>{kHidden, 32, kHidden, 20});
+}
+
+TEST_CASE("the norm divides by the root of the mean square", "[decoder]") {
+  const at::Tensor x = at::tensor({3.0F, 4.0F});
+  const at::Tensor weight = at::tensor({1.0F, 2.0F});
+  const at::Tensor normed = rms_norm(x, weight, 0.5);  // mean square 12.5, plus 0.5
+  CHECK(std::abs(normed[0].item<double>() - 3 / std::sqrt(13.0)) < 1e-6);
+  CHECK(std::abs(normed[1].item<double>() - 8 / std::sqrt(13.0)) < 1e-6);
+}
+
+}  // namespace
+}  // namespace edgecompress

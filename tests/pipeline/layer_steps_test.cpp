@@ -1,0 +1,137 @@
+#include "pipeline/layer_steps.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "decoder/block_forward.h"
+#include "pipeline/block_cut.h"
+#include "pipeline/weight_change.h"
+#include "support/catch.h"
+#include "support/random_block.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+struct Shape {
+  BlockShape block;
+  std::int64_t hidden_size;
+  std::int64_t head_dim;
+};
+
+const Shape kShapes[] = {
+    {{.num_attention_heads = 8, .num_key_value_heads = 8, .intermediate_size = 40}, 32, 4},
+    {{.num_attention_heads = 8, .num_key_value_heads = 4, .intermediate_size = 33}, 48, 6},
+    {{.num_attention_heads = 6, .num_key_value_heads = 2, .intermediate_size = 64}, 24, 10},
+    {{.num_attention_heads = 9, .num_key_value_heads = 3, .intermediate_size = 17}, 20, 8},
+};
+
+std::vector<std::int64_t> random_subset(std::int64_t count, std::int64_t size, std::mt19937& random) {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  std::shuffle(all.begin(), all.end(), random);
+  all.resize(static_cast<std::size_t>(size));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+/// The block with what is not kept set to zero instead of cut: o and down read nothing of it.
+BlockWeights zeroed(const BlockWeights& block, const KeptParts& kept) {
+  BlockWeights result = block;
+  const std::int64_t width =
+      block.head_dim * block.shape.num_attention_heads / block.shape.num_key_value_heads;
+  result.weight(LinearKind::O) = block.weight(LinearKind::O).clone();
+  result.weight(LinearKind::Down) = block.weight(LinearKind::Down).clone();
+  for (std::int64_t group = 0; group < block.shape.num_key_value_heads; ++group) {
+    if (std::count(kept.kv_groups.begin(), kept.kv_groups.end(), group) == 0) {
+      result.weight(LinearKind::O).narrow(1, group * width, width).zero_();
+    }
+  }
+  for (std::int64_t channel = 0; channel < block.shape.intermediate_size; ++channel) {
+    if (std::count(kept.channels.begin(), kept.channels.end(), channel) == 0) {
+      result.weight(LinearKind::Down).select(1, channel).zero_();
+    }
+  }
+  return result;
+}
+
+TEST_CASE("a cut block computes what the block with zeros in those places computes",
+          "[pipeline][property]") {
+  const int seed = GENERATE(range(0, 6));
+  std::mt19937 random(static_cast<unsigned>(seed));
+  for (const Shape& shape : kShapes) {
+    const BlockWeights block =
+        random_block(shape.block, shape.hidden_size, shape.head_dim, static_cast<std::uint64_t>(seed));
+    const auto some = [&](std::int64_t count) {
+      return random_subset(count, std::uniform_int_distribution<std::int64_t>(1, count - 1)(random),
+                           random);
+    };
+    const KeptParts kept{.kv_groups = some(shape.block.num_key_value_heads),
+                         .channels = some(shape.block.intermediate_size)};
+    CAPTURE(seed, shape.hidden_size, kept.kv_groups, kept.channels);
+    const RotaryTable rotary = test_rotary_table(shape.head_dim, 12);
+    const at::Tensor hidden = at::randn({2, 12, shape.hidden_size});
+    const at::Tensor cut = block_forward(cut_block(block, kept), rotary, hidden, {});
+    const at::Tensor expected = block_forward(zeroed(block, kept), rotary, hidden, {});
+    CHECK((cut - expected).abs().max().item<double>() < 1e-5);
+    CHECK((cut - block_forward(block, rotary, hidden, {})).abs().max().item<double>() > 1e-3);
+  }
+}
+
+TEST_CASE("biases are cut with their rows", "[pipeline]") {
+  BlockWeights block = random_block(kShapes[1].block, 48, 6, 9);
+  block.bias(LinearKind::K) = at::arange(24, at::kFloat);
+  block.bias(LinearKind::Up) = at::arange(33, at::kFloat);
+  block.bias(LinearKind::O) = at::arange(48, at::kFloat);
+  const BlockWeights cut = cut_block(block, {.kv_groups = {1, 3}, .channels = {0, 5, 32}});
+  CHECK(cut.bias(LinearKind::K)[0].item<float>() == 6);
+  CHECK(cut.bias(LinearKind::K)[6].item<float>() == 18);
+  CHECK(cut.bias(LinearKind::Up)[2].item<float>() == 32);
+  CHECK(cut.bias(LinearKind::O).equal(block.bias(LinearKind::O)));
+  CHECK(cut.shape.num_attention_heads == 4);
+}
+
+TEST_CASE("masks of several steps add up, and stay when the layer is quantized", "[pipeline]") {
+  at::manual_seed(11);
+  LayerState layer;
+  layer.weight = at::randn({32, 64});
+  const MaskStep rows{.method = MagnitudeMask{}, .pattern = PerRow{.sparsity = 0.25}};
+  const MaskStep runs{.method = MagnitudeMask{}, .pattern = NofM{.keep = 2, .of = 4}};
+  layer = mask_layer(mask_layer(layer, nullptr, rows, DType::F32), nullptr, runs, DType::F32);
+  const at::Tensor dropped = layer.keep.logical_not();
+  CHECK(dropped.sum().item<std::int64_t>() >= 32 * 32);  // half of every run at least
+  const LayerState quantized =
+      quantize_layer(layer, nullptr, {.bits = 4, .group_size = 32, .symmetry = Symmetry::Asymmetric},
+                     RtnOptions{}, 1);
+  CHECK(quantized.weight.masked_select(dropped).eq(0).all().item<bool>());
+  CHECK(quantized.codes->scheme().bits == 4);
+}
+
+TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipeline]") {
+  at::manual_seed(12);
+  const at::Tensor mix = at::randn({24, 24});
+  const at::Tensor inputs = at::matmul(at::randn({500, 24}), mix);  // correlated columns
+  LayerInputs gathered{.norm = inputs.square().sum(0).sqrt(),
+                       .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500};
+  GroupInputs group(gathered);
+  LayerState layer;
+  layer.weight = at::randn({16, 24});
+  const auto loss = [&](MaskRepair repair) {
+    const MaskStep step{.method = WandaMask{}, .pattern = PerRow{.sparsity = 0.5}, .repair = repair};
+    const LayerState masked = mask_layer(layer, &group, step, DType::F32);
+    CHECK(masked.weight.eq(0).sum().item<std::int64_t>() == 16 * 12);
+    return at::matmul(inputs, (masked.weight - layer.weight).t()).square().sum().item<double>();
+  };
+  CHECK(loss(MaskRepair::LeastSquares) < 0.7 * loss(MaskRepair::None));
+}
+
+TEST_CASE("relative error is of energies", "[pipeline]") {
+  const at::Tensor a = at::tensor({3.0F, 4.0F});
+  CHECK(change_between(a, at::tensor({3.0F, 0.0F}), 1).relative_error() == 16.0 / 25.0);
+  CHECK(change_between(a, a, 1).relative_error() == 0);
+  CHECK(change_between(at::zeros({2}), at::zeros({2}), 1).relative_error() == 0);
+}
+
+}  // namespace
+}  // namespace edgecompress

@@ -1,0 +1,280 @@
+#include "recipe/recipe.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <string>
+
+#include "base/error.h"
+#include "methods/method_names.h"
+#include "support/catch.h"
+#include "support/temp_dir.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr const char* kFull = R"(# a comment
+schema: edgecompress.recipe/v1
+name: llama-small
+description: >
+  Everything at once,
+  in two lines
+requires: { edgecompress: ">=0.1" }
+model:
+  model_type: [llama, mistral]
+seed: 17
+calibration:
+  text: ../calibration/edge.txt
+  sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  samples: 96
+  sequence_length: 384
+steps:
+  - id: cut
+    prune: { score: magnitude-l1, target: flops, ratio: 12.5%, channel_multiple: 16 }
+  - id: mask-mlp
+    mask: { method: wanda, pattern: "2:4", targets: ["*.mlp.*", "re:.*o_proj"], except: "*.down_proj" }
+  - id: quant
+    quantize:
+      method: rtn
+      clip: weight-error
+      weights: { bits: 4, group_size: 128, symmetric: false }
+      embedding: { skip: true }
+      head: { bits: 4, group_size: 32 }
+      rules:
+        - match: "lm_head"
+          skip: true
+          optional: true
+        - match: ["model.layers.{0,1}.*"]
+          except: ["*.up_proj"]
+          weights: { bits: 8 }
+  - id: artifact
+    export: { format: onnx, accuracy_level: 1, context_length: 4096 }
+evaluate:
+  text: texts/test.txt
+  protocol: gptq-2048
+  window: 256
+  max_windows: 40
+x-owner: { anything: [goes, 1] }
+)";
+
+TEST_CASE("a recipe says what its file says", "[recipe]") {
+  const Recipe recipe = parse_recipe(kFull, "recipes/full.ec.yaml");
+  CHECK(recipe.name == "llama-small");
+  CHECK(recipe.description == "Everything at once, in two lines\n");
+  CHECK(recipe.model_types == std::vector<std::string>{"llama", "mistral"});
+  CHECK(recipe.seed == 17);
+  CHECK(recipe.source_text == kFull);
+  CHECK(recipe.source_path == "recipes/full.ec.yaml");
+
+  REQUIRE(recipe.calibration.has_value());
+  CHECK(recipe.calibration->text == "calibration/edge.txt");
+  CHECK(recipe.calibration->sha256 ==
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+  CHECK(recipe.calibration->samples == 96);
+  CHECK(recipe.calibration->sequence_length == 384);
+
+  REQUIRE(recipe.evaluation.has_value());
+  CHECK(recipe.evaluation->text == "recipes/texts/test.txt");
+  CHECK(recipe.evaluation->protocol == "gptq-2048");
+  CHECK(recipe.evaluation->window == 256);
+  CHECK(recipe.evaluation->max_windows == 40);
+}
+
+TEST_CASE("steps keep their order, ids and options", "[recipe]") {
+  const Recipe recipe = parse_recipe(kFull, "full.ec.yaml");
+  REQUIRE(recipe.steps.size() == 4);
+
+  CHECK(recipe.steps[0].id == "cut");
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps[0].action).cut;
+  CHECK(std::get<MagnitudeScore>(cut.score).norm == 1);
+  CHECK(cut.target == StructuredTarget::Flops);
+  CHECK(cut.ratio == 0.125);
+  CHECK(cut.channel_multiple == 16);
+
+  CHECK(recipe.steps[1].id == "mask-mlp");
+  const auto& mask = std::get<MaskStep>(recipe.steps[1].action);
+  CHECK(std::holds_alternative<WandaMask>(mask.method));
+  CHECK(mask.pattern == SparsityPattern(NofM{.keep = 2, .of = 4}));
+  CHECK(mask.targets.match == std::vector<std::string>{"*.mlp.*", "re:.*o_proj"});
+  CHECK(mask.targets.except == std::vector<std::string>{"*.down_proj"});
+
+  CHECK(recipe.steps[2].id == "quant");
+  const auto& quantize = std::get<QuantizeStep>(recipe.steps[2].action);
+  CHECK(std::get<RtnOptions>(quantize.method).clip == ClipSearch::WeightError);
+  CHECK(quantize.weights ==
+        QuantScheme{.bits = 4, .group_size = 128, .symmetry = Symmetry::Asymmetric});
+  CHECK_FALSE(quantize.embedding.has_value());
+  CHECK(quantize.head == QuantScheme{.bits = 4, .group_size = 32, .symmetry = Symmetry::Symmetric});
+  REQUIRE(quantize.rules.size() == 2);
+  CHECK(quantize.rules[0].targets.match == std::vector<std::string>{"lm_head"});
+  CHECK_FALSE(quantize.rules[0].scheme.has_value());
+  CHECK(quantize.rules[0].optional);
+  CHECK(quantize.rules[1].targets.except == std::vector<std::string>{"*.up_proj"});
+  CHECK_FALSE(quantize.rules[1].optional);
+
+  CHECK(recipe.steps[3].id == "artifact");
+  const auto& artifact = std::get<ExportStep>(recipe.steps[3].action);
+  CHECK(artifact.format == ExportFormat::Onnx);
+  CHECK(artifact.accuracy_level == 1);
+  CHECK(artifact.context_length == 4096);
+}
+
+TEST_CASE("a rule takes what it does not say from the step's weights", "[recipe]") {
+  const Recipe recipe = parse_recipe(kFull, "full.ec.yaml");
+  const auto& quantize = std::get<QuantizeStep>(recipe.steps[2].action);
+  CHECK(quantize.rules[1].scheme ==
+        QuantScheme{.bits = 8, .group_size = 128, .symmetry = Symmetry::Asymmetric});
+}
+
+TEST_CASE("a short recipe gets the documented defaults", "[recipe]") {
+  const Recipe recipe = parse_recipe(R"(
+schema: edgecompress.recipe/v1
+name: short
+calibration: { text: c.txt }
+evaluate: { text: e.txt }
+steps:
+  - { id: p, prune: { score: magnitude-l2, ratio: 0.2 } }
+  - { id: m, mask: { method: magnitude, pattern: 16x4, sparsity: 30% } }
+  - { id: q, quantize: { method: rtn } }
+  - { id: e, export: { format: genai } }
+)",
+                                     "short.ec.yaml");
+  CHECK(recipe.seed == 0);
+  CHECK(recipe.model_types.empty());
+  CHECK_FALSE(recipe.calibration->sha256.has_value());
+  CHECK(recipe.calibration->samples == 128);
+  CHECK(recipe.calibration->sequence_length == 512);
+  CHECK(recipe.evaluation->protocol == "gptq-2048");
+  CHECK(recipe.evaluation->window == 2048);
+  CHECK_FALSE(recipe.evaluation->max_windows.has_value());
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps[0].action).cut;
+  CHECK(std::get<MagnitudeScore>(cut.score).norm == 2);
+  CHECK(cut.target == StructuredTarget::Parameters);
+  CHECK(cut.channel_multiple == 32);
+  const auto& mask = std::get<MaskStep>(recipe.steps[1].action);
+  CHECK(mask.pattern == SparsityPattern(Blocks{.rows = 16, .columns = 4, .sparsity = 0.3}));
+  CHECK(mask.targets.match == std::vector<std::string>{"*"});
+  const auto& quantize = std::get<QuantizeStep>(recipe.steps[2].action);
+  CHECK(std::get<RtnOptions>(quantize.method).clip == ClipSearch::None);
+  CHECK(quantize.weights ==
+        QuantScheme{.bits = 4, .group_size = 64, .symmetry = Symmetry::Symmetric});
+  CHECK(quantize.embedding ==
+        QuantScheme{.bits = 8, .group_size = 0, .symmetry = Symmetry::Symmetric});
+  CHECK(quantize.head == QuantScheme{.bits = 8, .group_size = 0, .symmetry = Symmetry::Symmetric});
+  const auto& artifact = std::get<ExportStep>(recipe.steps[3].action);
+  CHECK(artifact.format == ExportFormat::Genai);
+  CHECK(artifact.accuracy_level == 4);
+  CHECK(artifact.context_length == 0);
+}
+
+TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
+  const Recipe recipe = parse_recipe(
+      R"({"schema":"edgecompress.recipe/v1","name":"json","seed":3,
+"calibration":{"text":"a\/b.txt","samples":7},
+"steps":[{"id":"m","mask":{"method":"wanda","pattern":"unstructured","sparsity":0.4}},
+{"id":"q","quantize":{"method":"rtn","weights":{"bits":8,"group_size":"channel","symmetric":false}}}]})",
+      "r.json");
+  CHECK(recipe.name == "json");
+  CHECK(recipe.seed == 3);
+  CHECK(recipe.calibration->text == "a/b.txt");
+  CHECK(recipe.calibration->samples == 7);
+  CHECK(std::get<MaskStep>(recipe.steps[0].action).pattern ==
+        SparsityPattern(Unstructured{.sparsity = 0.4}));
+  CHECK(std::get<QuantizeStep>(recipe.steps[1].action).weights ==
+        QuantScheme{.bits = 8, .group_size = 0, .symmetry = Symmetry::Asymmetric});
+}
+
+TEST_CASE("every mask pattern has its text", "[recipe]") {
+  const std::string before =
+      "schema: edgecompress.recipe/v1\nname: p\nsteps:\n- id: m\n  mask: {method: magnitude, ";
+  const std::map<std::string, SparsityPattern> patterns{
+      {"pattern: unstructured, sparsity: 15%", Unstructured{.sparsity = 0.15}},
+      {"pattern: per-row, sparsity: 0.25", PerRow{.sparsity = 0.25}},
+      {"pattern: 1:4", NofM{.keep = 1, .of = 4}},
+      {"pattern: \"4:8\"", NofM{.keep = 4, .of = 8}},
+      {"pattern: 16x1, sparsity: \"35%\"", Blocks{.rows = 16, .columns = 1, .sparsity = 0.35}},
+      {"pattern: 1x256, sparsity: 5e-1", Blocks{.rows = 1, .columns = 256, .sparsity = 0.5}},
+  };
+  for (const auto& [text, pattern] : patterns) {
+    INFO(text);
+    const Recipe recipe = parse_recipe(before + text + "}\n", "p.ec.yaml");
+    CHECK(std::get<MaskStep>(recipe.steps.at(0).action).pattern == pattern);
+  }
+}
+
+TEST_CASE("Windows line ends change nothing", "[recipe]") {
+  std::string text;
+  for (const char* c = kFull; *c != 0; ++c)
+    text += *c == '\n' ? std::string("\r\n") : std::string(1, *c);
+  const Recipe recipe = parse_recipe(text, "full.ec.yaml");
+  CHECK(recipe.steps.size() == 4);
+  CHECK(recipe.description == "Everything at once, in two lines\n");
+}
+
+TEST_CASE("a recipe is read from a file and its texts are beside it", "[recipe]") {
+  const TempDir folder;
+  const std::filesystem::path file = folder.write("recipes/full.ec.yaml", kFull);
+  CHECK(read_recipe(file).calibration->text == folder.path() / "calibration/edge.txt");
+}
+
+TEST_CASE("a recipe that does not exist is never taken for recipe text", "[recipe]") {
+  const TempDir folder;
+  folder.write("small.ec.yaml", kFull);
+  try {
+    read_recipe(folder.path() / "smal.ec.yaml");
+    FAIL("no error");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::Missing);
+    CHECK(error.code() == "R1");
+    CHECK_THAT(error.what(),
+               Catch::Matchers::Contains("does not exist; did you mean `small.ec.yaml`?"));
+  }
+  CHECK_THROWS_AS(read_recipe(folder.path()), Error);
+}
+
+TEST_CASE("the recipes that come with the program are legal", "[recipe]") {
+  int num_recipes = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(EDGECOMPRESS_SOURCE_DIR "/recipes")) {
+    if (!entry.path().string().ends_with(".ec.yaml")) continue;
+    INFO(entry.path());
+    ++num_recipes;
+    const Recipe recipe = read_recipe(entry.path());
+    CHECK(entry.path().filename() == recipe.name + ".ec.yaml");
+  }
+  CHECK(num_recipes > 0);
+}
+
+TEST_CASE("the example of the documentation is a recipe", "[recipe]") {
+  std::ifstream file(EDGECOMPRESS_SOURCE_DIR "/docs/recipe-format.md");
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  const std::string fence = "```yaml\n";
+  const std::size_t start = page.find(fence);
+  REQUIRE(start != std::string::npos);
+  const std::size_t first = start + fence.size();
+  const Recipe recipe =
+      parse_recipe(page.substr(first, page.find("```", first) - first), "docs.ec.yaml");
+  CHECK(recipe.steps.size() == 3);
+}
+
+TEST_CASE("recipes spell methods as reports do", "[recipe]") {
+  const std::string head =
+      "schema: edgecompress.recipe/v1\nname: r\ncalibration: {text: c}\nsteps: ";
+  for (const MaskMethod& method : {MaskMethod(MagnitudeMask{}), MaskMethod(WandaMask{})}) {
+    const std::string name(method_name(method));
+    const Recipe recipe =
+        parse_recipe(head + "[{id: m, mask: {pattern: 2:4, method: " + name + "}}]\n", "r");
+    CHECK(std::get<MaskStep>(recipe.steps.at(0).action).method.index() == method.index());
+  }
+  const std::string rtn(method_name(QuantizeMethod(RtnOptions{})));
+  CHECK_NOTHROW(parse_recipe(head + "[{id: q, quantize: {method: " + rtn + "}}]\n", "r"));
+  const std::string activation(method_name(StructuredScore(ActivationScore{})));
+  const Recipe cut =
+      parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + activation + "}}]\n", "r");
+  CHECK(std::holds_alternative<ActivationScore>(
+      std::get<PruneStep>(cut.steps.at(0).action).cut.score));
+}
+
+}  // namespace
+}  // namespace edgecompress

@@ -1,0 +1,92 @@
+#include "stats/hessian.h"
+
+#include <limits>
+#include <string>
+
+#include <ATen/Parallel.h>
+
+#include "base/error.h"
+#include "support/catch.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+// More tokens than a tile and more columns than a block, neither a multiple.
+constexpr std::int64_t kTokens = 1500;
+constexpr std::int64_t kColumns = 700;
+
+at::Tensor make_inputs() {
+  at::manual_seed(11);
+  const at::Tensor scale = at::rand({kColumns}) * 3 + 0.1;
+  return at::randn({kTokens, kColumns}) * scale + at::rand({kColumns});
+}
+
+at::Tensor gather(const at::Tensor& inputs) {
+  Hessian hessian(inputs.size(1));
+  hessian.add(inputs);
+  return hessian.matrix();
+}
+
+TEST_CASE("a Hessian is the mean outer product of the inputs and symmetric", "[stats][property]") {
+  const at::Tensor inputs = make_inputs();
+  const at::Tensor exact = inputs.to(at::kDouble);
+  const at::Tensor expected = at::mm(exact.t(), exact) / kTokens;
+  Hessian hessian(kColumns);
+  hessian.add(inputs.narrow(0, 0, 1100));
+  hessian.add(inputs.narrow(0, 1100, 0));
+  hessian.add(inputs.narrow(0, 1100, kTokens - 1100));
+  const at::Tensor matrix = hessian.matrix();
+  CHECK(hessian.tokens() == kTokens);
+  CHECK(at::equal(matrix, matrix.t()));
+  // A sum of 1024 products in float is off by at most 1024 * 2^-24 of the sum of magnitudes, which
+  // is at most the root of two diagonal entries.
+  const at::Tensor root = expected.diagonal().sqrt();
+  CHECK(((matrix - expected).abs() / at::outer(root, root)).max().item<double>() < 1024 * 0x1p-24);
+  CHECK((hessian.mean() - exact.mean(0)).abs().max().item<double>() < 1e-6);
+}
+
+TEST_CASE("a Hessian is the same bytes for any number of threads", "[stats][property]") {
+  const at::Tensor inputs = make_inputs();
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  Hessian one(kColumns);
+  one.add(inputs);
+  const at::Tensor difference = at::randn({40, kColumns});
+  const double energy = output_energy(difference, one.matrix());
+  for (const int threads : {2, 3}) {
+    at::set_num_threads(threads);
+    Hessian other(kColumns);
+    other.add(inputs);
+    CHECK(at::equal(one.matrix(), other.matrix()));
+    CHECK(at::equal(one.mean(), other.mean()));
+    CHECK(energy == output_energy(difference, other.matrix()));
+  }
+  at::set_num_threads(before);
+}
+
+TEST_CASE("the output energy is the mean squared output", "[stats][property]") {
+  const at::Tensor inputs = make_inputs();
+  const at::Tensor weight = at::randn({30, kColumns});
+  const at::Tensor output = at::mm(inputs.to(at::kDouble), weight.to(at::kDouble).t());
+  const double expected = output.square().sum().item<double>() / kTokens;
+  // The products of the Hessian are float sums of up to 1024 terms.
+  CHECK(output_energy(weight, gather(inputs)) == Approx(expected).epsilon(1024 * 0x1p-24));
+}
+
+TEST_CASE("an input that overflows is refused by its index", "[stats]") {
+  const auto bad = GENERATE(1e30F, std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN());
+  at::Tensor inputs = make_inputs();
+  inputs[1300][641] = bad;
+  try {
+    gather(inputs);
+    FAIL("accepted");
+  } catch (const Error& error) {
+    CHECK(error.kind() == ErrorKind::Numeric);
+    CHECK(std::string(error.what()).find("input 641 ") != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace edgecompress

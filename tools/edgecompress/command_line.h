@@ -1,0 +1,31 @@
+#pragma once
+
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "edgecompress/eval_command.h"
+#include "edgecompress/export_command.h"
+#include "edgecompress/inspect_command.h"
+#include "edgecompress/prune_command.h"
+#include "edgecompress/quantize_command.h"
+#include "edgecompress/run_command.h"
+
+namespace edgecompress::cli {
+
+using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, ExportCommandOptions,
+                             EvalOptions, RunCommandOptions>;
+
+/// Parses the arguments behind the program's name.
+///
+/// Returns  the command; or nothing when help or the version was asked for and has been printed to `out`.
+/// Throws   Error{Usage} with what was wrong, and the nearest name when a command or flag is misspelled.
+std::optional<Command> parse_command_line(const std::vector<std::string>& arguments,
+                                          std::ostream& out);
+
+/// The argument list as the engine understands it: main's arguments without the program's name.
+std::vector<std::string> arguments_of(int argc, char** argv);
+
+}  // namespace edgecompress::cli

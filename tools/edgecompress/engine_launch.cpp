@@ -1,0 +1,66 @@
+#include "edgecompress/engine_launch.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace edgecompress::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Variable {
+  const char* name;
+  const char* value;
+};
+
+// STRICT makes MKL's products independent of the number of threads; AVX2 makes them independent of newer instructions.
+// Huge pages spare most page faults of large tensors.
+constexpr std::array kEnvironment{Variable{"MKL_CBWR", "AVX2,STRICT"},
+                                  Variable{"OMP_WAIT_POLICY", "passive"},
+                                  Variable{"THP_MEM_ALLOC_ENABLE", "1"}};
+
+fs::path find_engine() {
+  const fs::path folder = fs::read_symlink("/proc/self/exe").parent_path();
+  for (const fs::path& place : {folder, folder / "../libexec/edgecompress"}) {
+    const fs::path engine = place / "edgecompress-engine";
+    if (::access(engine.c_str(), X_OK) == 0) return engine;
+  }
+  throw Error(ErrorKind::Missing, "F-ENGINE",
+              concat("edgecompress-engine is not beside ", (folder / "edgecompress").string(),
+                     " nor in ../libexec/edgecompress; install edgecompress again"));
+}
+
+}  // namespace
+
+void start_engine(const std::vector<std::string>& arguments, int num_threads) {
+  const fs::path engine = find_engine();
+  for (const Variable& variable : kEnvironment) ::setenv(variable.name, variable.value, 1);
+  ::setenv("OMP_NUM_THREADS", std::to_string(num_threads).c_str(), 1);
+
+  std::vector<std::string> copies{engine.string()};
+  copies.insert(copies.end(), arguments.begin(), arguments.end());
+  std::vector<char*> pointers;
+  for (std::string& argument : copies) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  ::execv(engine.c_str(), pointers.data());
+  throw Error(ErrorKind::Missing, "F-ENGINE",
+              concat("cannot start ", engine.string(), ": ", std::strerror(errno)));
+}
+
+void ensure_engine_environment() {
+  for (const Variable& variable : kEnvironment) {
+    const char* const value = std::getenv(variable.name);
+    ensure(value != nullptr && std::string(value) == variable.value,
+           "the engine to be started by edgecompress, which sets MKL_CBWR and OMP_WAIT_POLICY");
+  }
+}
+
+}  // namespace edgecompress::cli

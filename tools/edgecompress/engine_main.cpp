@@ -1,0 +1,146 @@
+#include <unistd.h>
+
+#include <csignal>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "edgecompress/command_line.h"
+#include "edgecompress/engine_launch.h"
+#include "edgecompress/error_report.h"
+#include "edgecompress/progress_line.h"
+#include "pipeline/export_run.h"
+#include "pipeline/model_scores.h"
+#include "pipeline/recipe_run.h"
+#include "tensor/runtime.h"
+
+namespace {
+
+using namespace edgecompress;
+
+EvaluationOptions compute_options(const cli::ComputeFlags& flags) {
+  EvaluationOptions options;
+  options.num_threads = flags.threads > 0 ? flags.threads : available_threads();
+  options.target.dtype = flags.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  if (flags.device == "cuda") {
+    if (!has_cuda()) {
+      throw Error(ErrorKind::Unsupported, "U-DEVICE",
+                  "--device cuda: this build of LibTorch has no CUDA, or no GPU is there");
+    }
+    options.target.device = at::Device(at::kCUDA, 0);
+  }
+  set_tensor_threads(options.num_threads);
+  return options;
+}
+
+RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& compute) {
+  RunOptions options;
+  options.model = output.model;
+  options.output = output.output;
+  options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
+  options.compute = compute_options(compute);
+  return options;
+}
+
+void print_report(const Report& report, const cli::OutputFlags& output) {
+  if (output.json) {
+    std::cout << report_json(report).dump(1) << "\n";
+  } else {
+    std::cout << report_table(report) << "output: " << output.output.string() << "\n";
+  }
+}
+
+void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
+  nlohmann::ordered_json document{{"protocol", options.protocol},
+                                  {"perplexity", result.scores.perplexity},
+                                  {"windows", result.scores.windows},
+                                  {"window", result.windows.length},
+                                  {"tokens", result.scores.target_tokens},
+                                  {"token_sha256", result.windows.sha256},
+                                  {"dtype", options.compute.dtype}};
+  if (result.scores.kl_divergence_nats) {
+    document["kl_divergence"] = *result.scores.kl_divergence_nats;
+    document["top1_agreement"] = *result.scores.top1_agreement;
+  }
+  if (options.json) {
+    std::cout << document.dump(1) << "\n";
+    return;
+  }
+  for (const auto& [name, value] : document.items()) {
+    std::cout << name << std::string(18 - name.size(), ' ')
+              << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
+  }
+}
+
+struct Work {
+  const Progress& progress;
+
+  void operator()(const cli::PruneOptions& options) const {
+    print_report(run_recipe(cli::prune_recipe(options), "prune",
+                            run_options(options.output, options.compute), progress),
+                 options.output);
+  }
+  void operator()(const cli::QuantizeOptions& options) const {
+    print_report(run_recipe(cli::quantize_recipe(options), "quantize",
+                            run_options(options.output, options.compute), progress),
+                 options.output);
+  }
+  void operator()(const cli::ExportCommandOptions& options) const {
+    RunOptions run = run_options(options.output, options.compute);
+    run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
+    run.onnxruntime = options.onnxruntime;
+    print_report(run_export(cli::export_options(options, run.compute.num_threads), run, progress),
+                 options.output);
+  }
+  void operator()(const cli::RunCommandOptions& options) const {
+    RunOptions run = run_options(options.output, options.compute);
+    run.checkpoint = options.keep_checkpoint ? Checkpoint::Keep : Checkpoint::Discard;
+    run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
+    run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+    run.onnxruntime = options.onnxruntime;
+    print_report(run_recipe(read_recipe(options.recipe), "run", run, progress), options.output);
+  }
+  void operator()(const cli::EvalOptions& options) const {
+    EvalRequest request{.model = options.model,
+                        .artifact = options.artifact,
+                        .against = options.against,
+                        .text = options.text,
+                        .protocol = options.protocol,
+                        .windows = {.length = options.window, .max_count = {}},
+                        .compute = compute_options(options.compute),
+                        .onnxruntime = options.onnxruntime};
+    if (options.windows > 0) request.windows.max_count = options.windows;
+    if (options.window_order == "first") request.windows.order = WindowOrder::First;
+    print_scores(run_eval(request, progress), options);
+  }
+  void operator()(const cli::InspectOptions& options) const {
+    cli::run_inspect(options, std::cout);
+  }
+};
+
+int run(const std::vector<std::string>& arguments) {
+  cli::ensure_engine_environment();
+  const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
+  if (!command) return 0;
+  cli::ProgressLine line(std::cerr, ::isatty(STDERR_FILENO) != 0
+                                        ? cli::ProgressLine::Style::Terminal
+                                        : cli::ProgressLine::Style::Plain);
+  const Progress progress = [&](const ProgressEvent& event) { line.show(event); };
+  std::visit(Work{progress}, *command);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit then shows as an error of write
+  const int code =
+      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv)); }, std::cerr);
+  if (!std::cout.flush() && code == 0) {
+    std::cerr << "error[F-WRITE]: cannot write to standard output" << std::endl;
+    return cli::exit_code(ErrorKind::Io);
+  }
+  return code;
+}

@@ -1,0 +1,69 @@
+#include "edgecompress/error_report.h"
+
+#include <new>
+#include <ostream>
+
+namespace edgecompress::cli {
+
+int exit_code(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::Usage:
+      return 2;
+    case ErrorKind::Malformed:
+      return 65;
+    case ErrorKind::Missing:
+      return 66;
+    case ErrorKind::Unsupported:
+      return 69;
+    case ErrorKind::Memory:
+      return 71;
+    case ErrorKind::Output:
+      return 73;
+    case ErrorKind::Io:
+      return 74;
+    case ErrorKind::Conflict:
+      return 75;
+    case ErrorKind::Numeric:
+      return 76;
+  }
+  return 70;
+}
+
+std::string printable(const std::string& text) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string safe;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n') || byte == 0x7F) {
+      safe += "\\x";
+      safe += kDigits[byte >> 4];
+      safe += kDigits[byte & 15];
+    } else {
+      safe += c;
+    }
+  }
+  return safe;
+}
+
+int run_reporting_errors(const std::function<int()>& body, std::ostream& err) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    // a recipe's problems come with their own heads, one by one
+    err << (text.starts_with("error[") ? printable(text)
+                                       : concat("error[", error.code(), "]: ", printable(text)))
+        << std::endl;
+    return exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    err << "error[M-ALLOC]: out of memory; nothing was published" << std::endl;
+    return exit_code(ErrorKind::Memory);
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    err << "error[BUG]: this is a defect of edgecompress, please report it with the command line: "
+        << printable(text.substr(0, text.find("\nException raised from"))) << std::endl;
+    return 70;
+  }
+}
+
+}  // namespace edgecompress::cli

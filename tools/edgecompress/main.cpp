@@ -1,0 +1,68 @@
+#include <csignal>
+#include <iostream>
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "edgecompress/command_line.h"
+#include "edgecompress/engine_launch.h"
+#include "edgecompress/error_report.h"
+#include "llama/model_folder.h"
+
+namespace {
+
+using namespace edgecompress;
+
+/// What can be refused in milliseconds is refused here, before LibTorch is loaded.
+struct Preflight {
+  int operator()(const cli::PruneOptions& options) const {
+    cli::prune_recipe(options);
+    return folder(options.output.model, options.compute);
+  }
+  int operator()(const cli::QuantizeOptions& options) const {
+    cli::quantize_recipe(options);
+    return folder(options.output.model, options.compute);
+  }
+  int operator()(const cli::ExportCommandOptions& options) const {
+    return folder(options.output.model, options.compute);
+  }
+  int operator()(const cli::EvalOptions& options) const {
+    return options.model.empty() ? threads(options.compute) : folder(options.model, options.compute);
+  }
+  int operator()(const cli::RunCommandOptions& options) const {
+    read_recipe(options.recipe);
+    return folder(options.output.model, options.compute);
+  }
+  int operator()(const cli::InspectOptions&) const { return 1; }
+
+  static int folder(const std::filesystem::path& model, const cli::ComputeFlags& compute) {
+    ModelFolder::open(model);
+    return threads(compute);
+  }
+  static int threads(const cli::ComputeFlags& compute) {
+    return compute.threads > 0 ? compute.threads : available_threads();
+  }
+};
+
+int run(const std::vector<std::string>& arguments) {
+  const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
+  if (!command) return 0;
+  if (const auto* inspect = std::get_if<cli::InspectOptions>(&*command)) {
+    cli::run_inspect(*inspect, std::cout);
+    return 0;
+  }
+  const int num_threads = std::visit(Preflight{}, *command);
+  cli::start_engine(arguments, num_threads);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a long run half way
+  const int code =
+      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv)); }, std::cerr);
+  if (!std::cout.flush() && code == 0) {
+    std::cerr << "error[F-WRITE]: cannot write to standard output" << std::endl;
+    return cli::exit_code(ErrorKind::Io);
+  }
+  return code;
+}

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <iosfwd>
+#include <string>
+
+#include "base/progress.h"
+
+namespace edgecompress::cli {
+
+/// Shows progress on a stream once work has taken two seconds: a living line on a terminal, a plain line per stage and
+/// every ten seconds otherwise.
+class ProgressLine {
+ public:
+  enum class Style { Terminal, Plain };
+
+  ProgressLine(std::ostream& out, Style style);
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void show(const ProgressEvent& event);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::ostream& out_;
+  Style style_;
+  Clock::time_point start_;
+  Clock::time_point last_shown_;
+  Clock::time_point stage_start_;
+  std::string stage_;
+  bool line_open_ = false;
+};
+
+}  // namespace edgecompress::cli

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "edgecompress/shared_options.h"
+#include "recipe/recipe.h"
+
+namespace edgecompress::cli {
+
+struct PruneOptions {
+  OutputFlags output;
+  ComputeFlags compute;
+  CalibrationFlags calibration;
+  ScoreFlags score_text;
+  std::string ratio;  ///< empty: no structured cut
+  std::string target = "parameters";
+  std::string score = "activation";
+  std::string repair;  ///< empty: the score's own
+  std::int64_t channel_multiple = 32;
+  std::string mask_pattern;  ///< empty: no mask
+  std::string mask_sparsity = "50%";
+  std::string mask_method = "magnitude";
+  std::string mask_repair = "none";
+  std::vector<std::string> mask_targets;
+};
+
+CLI::App* add_prune(CLI::App& app, PruneOptions& options);
+
+/// The steps these flags ask for. Throws Error{Usage}.
+Recipe prune_recipe(const PruneOptions& options);
+
+}  // namespace edgecompress::cli

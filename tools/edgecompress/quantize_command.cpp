@@ -1,0 +1,105 @@
+#include "edgecompress/quantize_command.h"
+
+#include "base/error.h"
+#include "edgecompress/recipe_parts.h"
+
+namespace edgecompress::cli {
+namespace {
+
+std::optional<QuantScheme> table_scheme(const std::string& bits) {
+  if (bits == "none") return std::nullopt;
+  // 4-bit rows need groups: one scale for a whole row of an embedding is too coarse
+  return bits == "4" ? QuantScheme{.bits = 4, .group_size = 32} : QuantScheme{.bits = 8};
+}
+
+QuantizeMethod parse_method(const QuantizeOptions& options) {
+  if (options.method == "gptq") {
+    return GptqOptions{.clip = options.clip == "none"           ? GptqClip::None
+                               : options.clip == "weight-error" ? GptqClip::WeightError
+                                                                : GptqClip::Importance,
+                       .act_order = !options.no_act_order,
+                       .damping = options.damping,
+                       .on_singular = options.on_singular == "fail" ? OnSingular::Fail
+                                                                    : OnSingular::Fallback};
+  }
+  if (options.clip == "importance") {
+    throw Error(ErrorKind::Usage, "U-CLIP",
+                "--clip importance weighs by the inputs, which --method rtn does not look at; use "
+                "weight-error, or --method gptq");
+  }
+  return RtnOptions{.clip = options.clip == "weight-error" ? ClipSearch::WeightError
+                                                           : ClipSearch::None};
+}
+
+}  // namespace
+
+CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
+  CLI::App* const command =
+      app.add_subcommand("quantize", "put the weights on an INT8 or INT4 grid");
+  add_output_flags(*command, options.output);
+  command->add_option("--method", options.method, "rtn: round to nearest, needs no text; gptq: compensate each rounding error, "
+                      "needs --calibration")
+      ->check(CLI::IsMember({"rtn", "gptq"}))
+      ->capture_default_str();
+  command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
+      ->check(CLI::IsMember({4, 8}))
+      ->capture_default_str();
+  command->add_option("--group-size", options.group_size,
+                      "inputs that share a scale: 32, 64, 128, 256, or channel for a whole row")
+      ->check(CLI::IsMember({"32", "64", "128", "256", "channel"}))
+      ->capture_default_str();
+  command->add_flag("--asymmetric", options.asymmetric,
+                    "give every group a zero point: smaller error, slower on ARM");
+  command->add_option("--clip", options.clip,
+                      "range of a group: none (minimum to maximum), weight-error (the smallest squared "
+                      "error), importance (weighted by the inputs, gptq only)")
+      ->check(CLI::IsMember({"none", "weight-error", "importance"}))
+      ->default_str("none with rtn, importance with gptq");
+  command->add_flag("--no-act-order", options.no_act_order,
+                    "gptq: columns as they stand, not by falling input");
+  command->add_option("--damping", options.damping,
+                      "gptq: share of the Hessian's mean diagonal added to it")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--on-singular", options.on_singular,
+                      "gptq: what to do with a Hessian that cannot be inverted: fallback (round to "
+                      "nearest, and report it) or fail")
+      ->check(CLI::IsMember({"fallback", "fail"}))
+      ->capture_default_str();
+  command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
+      ->check(CLI::IsMember({"8", "4", "none"}))
+      ->capture_default_str();
+  command->add_option("--head-bits", options.head_bits, "8, 4 or none; a tied head follows the embedding")
+      ->check(CLI::IsMember({"8", "4", "none"}))
+      ->capture_default_str();
+  command->add_option("--keep", options.keep,
+                      "layers that stay floating, for example '*.down_proj'; may be given several times");
+  add_calibration_flags(*command, options.calibration);
+  add_score_flags(*command, options.score_text);
+  add_compute_flags(*command, options.compute);
+  command->footer(
+      "Examples:\n"
+      "  edgecompress quantize --model llama -o llama-gptq --method gptq --calibration calib.txt --asymmetric\n"
+      "  edgecompress quantize --model llama -o llama-int4 --bits 4 --group-size 64 --clip weight-error\n"
+      "  edgecompress quantize --model llama -o llama-int8 --bits 8 --group-size channel --text val.txt");
+  return command;
+}
+
+Recipe quantize_recipe(const QuantizeOptions& options) {
+  Recipe recipe = recipe_with_texts(options.calibration, options.score_text);
+  QuantizeStep step;
+  step.method = parse_method(options);
+  step.weights = {.bits = options.bits,
+                  .group_size = options.group_size == "channel" ? 0 : std::stoll(options.group_size),
+                  .symmetry = options.asymmetric ? Symmetry::Asymmetric : Symmetry::Symmetric};
+  step.embedding = table_scheme(options.embedding_bits);
+  step.head = table_scheme(options.head_bits);
+  if (!options.keep.empty()) {
+    step.rules.push_back(
+        {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});
+  }
+  recipe.steps.push_back({.id = "quantize", .action = step});
+  return recipe;
+}
+
+}  // namespace edgecompress::cli

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "edgecompress/shared_options.h"
+#include "recipe/recipe.h"
+
+namespace edgecompress::cli {
+
+struct QuantizeOptions {
+  OutputFlags output;
+  ComputeFlags compute;
+  CalibrationFlags calibration;
+  ScoreFlags score_text;
+  std::string method = "rtn";
+  int bits = 4;
+  std::string group_size = "64";  ///< or "channel"
+  bool asymmetric = false;
+  std::string clip;  ///< empty: the method's own
+  bool no_act_order = false;
+  double damping = 0.01;
+  std::string on_singular = "fallback";
+  std::string embedding_bits = "8";  ///< or "none"
+  std::string head_bits = "8";       ///< or "none"
+  std::vector<std::string> keep;     ///< patterns of modules that stay floating
+};
+
+CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options);
+
+/// The step these flags ask for. Throws Error{Usage}.
+Recipe quantize_recipe(const QuantizeOptions& options);
+
+}  // namespace edgecompress::cli

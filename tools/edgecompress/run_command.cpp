@@ -1,0 +1,24 @@
+#include "edgecompress/run_command.h"
+
+namespace edgecompress::cli {
+
+CLI::App* add_run(CLI::App& app, RunCommandOptions& options) {
+  CLI::App* const command = app.add_subcommand("run", "do all steps of a recipe in one pass");
+  command->add_option("recipe", options.recipe, "recipe file, *.ec.yaml")->required();
+  add_output_flags(*command, options.output);
+  command->add_flag("--keep-checkpoint", options.keep_checkpoint,
+                    "keep the compressed checkpoint in OUTPUT/checkpoint beside the artifact");
+  command->add_flag("--skip-check", options.skip_check,
+                    "do not run the artifact before it is published");
+  command->add_flag("--skip-speed-test", options.skip_speed_test,
+                    "do not time the artifact against the dense one");
+  command->add_option("--onnxruntime", options.onnxruntime, "ONNX Runtime library to run it with");
+  add_compute_flags(*command, options.compute);
+  command->footer(
+      "Examples:\n"
+      "  edgecompress run recipes/quickstart.ec.yaml --model tests/models/mini-llama -o out\n"
+      "  edgecompress run release.ec.yaml --model llama -o out --keep-checkpoint --json > report.json");
+  return command;
+}
+
+}  // namespace edgecompress::cli

@@ -1,0 +1,65 @@
+#include "edgecompress/shared_options.h"
+
+#include <charconv>
+
+#include "base/error.h"
+
+namespace edgecompress::cli {
+
+void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
+  command.add_option("--threads", flags.threads, "threads to use; the result is the same for any number")
+      ->check(CLI::Range(1, 1024))
+      ->default_str("all");
+  command.add_option("--device", flags.device, "where products are computed: cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command.add_option("--dtype", flags.dtype, "type of products: f32 or bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+}
+
+void add_output_flags(CLI::App& command, OutputFlags& flags) {
+  command.add_option("--model", flags.model, "Llama folder: config.json, *.safetensors, tokenizer.json")
+      ->required();
+  command.add_option("-o,--output", flags.output, "folder to write; appears only when complete")
+      ->required();
+  command.add_flag("--overwrite", flags.overwrite,
+                   "replace an output that edgecompress wrote before");
+  command.add_flag("--json", flags.json, "print the report as JSON on stdout");
+}
+
+void add_calibration_flags(CLI::App& command, CalibrationFlags& flags) {
+  command.add_option("--calibration", flags.text,
+                     "UTF-8 text for methods that look at activations");
+  command.add_option("--samples", flags.samples, "calibration samples")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--sequence-length", flags.sequence_length, "tokens of a sample")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+}
+
+void add_score_flags(CLI::App& command, ScoreFlags& flags) {
+  command.add_option("--text", flags.text, "UTF-8 text to score every stage on");
+  command.add_option("--window", flags.window, "tokens of a window")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command.add_option("--windows", flags.windows, "at most so many windows, spread evenly")
+      ->check(CLI::PositiveNumber)
+      ->default_str("all");
+}
+
+double parse_share(const std::string& text, const std::string& flag) {
+  const bool percent = text.ends_with('%');
+  const char* const end = text.data() + text.size() - (percent ? 1 : 0);
+  double value = 0;
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  const double share = percent ? value / 100 : value;
+  if (error != std::errc() || stopped != end || !(share >= 0 && share < 1)) {
+    throw Error(ErrorKind::Usage, "U-SHARE",
+                concat(flag, ": expected a share such as 20% or 0.2, found \"", text, "\""));
+  }
+  return share;
+}
+
+}  // namespace edgecompress::cli

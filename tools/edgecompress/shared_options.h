@@ -1,0 +1,47 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace edgecompress::cli {
+
+/// Flags of every command that computes.
+struct ComputeFlags {
+  int threads = 0;             ///< 0: all that the process may use
+  std::string device = "cpu";  ///< "cpu" or "cuda"
+  std::string dtype = "f32";   ///< of products: "f32" or "bf16"
+};
+void add_compute_flags(CLI::App& command, ComputeFlags& flags);
+
+/// Flags of every command that writes a folder.
+struct OutputFlags {
+  std::filesystem::path model;
+  std::filesystem::path output;
+  bool overwrite = false;
+  bool json = false;
+};
+void add_output_flags(CLI::App& command, OutputFlags& flags);
+
+/// Text that steps are calibrated on.
+struct CalibrationFlags {
+  std::filesystem::path text;
+  std::int64_t samples = 128;
+  std::int64_t sequence_length = 512;
+};
+void add_calibration_flags(CLI::App& command, CalibrationFlags& flags);
+
+/// Text that the result is scored on, before and after.
+struct ScoreFlags {
+  std::filesystem::path text;
+  std::int64_t window = 512;
+  std::int64_t windows = 0;  ///< 0: all
+};
+void add_score_flags(CLI::App& command, ScoreFlags& flags);
+
+/// "20%" or "0.2" as a share. Throws Error{Usage} naming `flag` outside [0, 1).
+double parse_share(const std::string& text, const std::string& flag);
+
+}  // namespace edgecompress::cli
