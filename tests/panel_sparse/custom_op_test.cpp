@@ -52,7 +52,7 @@ std::string graph_of(const Node& node) {
     onnx.initializer("b", TinyOnnx::kFloat, {std::ssize(node.bias)}, bytes_of(node.bias));
     inputs.push_back("b");
   }
-  onnx.node("ai.edgecompress", "PanelSparseMatMul", inputs, "y", node.attributes);
+  onnx.node("ai.edgecompress", "PanelSparseMatMul", inputs, {"y"}, node.attributes);
   onnx.output("y", TinyOnnx::kFloat);
   return onnx.model();
 }

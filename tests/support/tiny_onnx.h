@@ -17,6 +17,7 @@ class TinyOnnx {
 
   static constexpr int kFloat = 1;
   static constexpr int kUint8 = 2;
+  static constexpr int kInt8 = 3;
 
   /// A dimension is a number, or a name when negative ("d1" for -1).
   void input(const std::string& name, int type, const std::vector<std::int64_t>& shape) {
@@ -34,11 +35,12 @@ class TinyOnnx {
     graph_ += field(5, tensor);
   }
   void node(const std::string& domain, const std::string& op,
-            const std::vector<std::string>& inputs, const std::string& output,
+            const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
             const Attributes& attributes) {
     std::string node;
     for (const std::string& each : inputs) node += field(1, each);
-    node += field(2, output) + field(3, output) + field(4, op);
+    for (const std::string& each : outputs) node += field(2, each);
+    node += field(3, outputs.at(0)) + field(4, op);
     for (const auto& [name, value] : attributes) {
       node += field(5, field(1, name) + number(3, value) + number(20, 2));  // 2: INT
     }
