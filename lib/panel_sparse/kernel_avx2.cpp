@@ -7,9 +7,9 @@
 namespace edgecompress {
 namespace {
 
-constexpr int kRows = 4;            // of an unstructured panel
-constexpr int kChunkColumns = 512;  // compacted at a time
-constexpr int kStepsIn16Bits = 8;   // 8 sums of two products of at most 15 * 127 stay below 2^15
+constexpr int kRows = 4;             // of an unstructured panel
+constexpr int kChunkColumns = 1024;  // compacted at a time
+constexpr int kStepsIn16Bits = 8;    // 8 sums of two products of at most 15 * 127 stay below 2^15
 
 /// For each 8-bit mask, the byte shuffles that move the selected bytes together, and that move
 /// leading bytes to the selected places. 0x80 makes a zero.
@@ -233,7 +233,7 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
   const std::int64_t slot = group_columns < 64 ? 64 : group_columns;
   const std::int64_t chunk_groups = kChunkColumns / slot;
   alignas(32) std::int8_t compact[T * kStride];
-  int stored[kChunkColumns / 32];
+  int stored[kChunkColumns / 64];
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
   const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * m.bitmap_bytes;
   __m256 totals[T][kHalves];
