@@ -5,14 +5,16 @@
 
 namespace edgecompress {
 
-/// IEEE 754 binary16 to binary32, exact.
+/// IEEE 754 binary16 to binary32, exact. Without branches, so that loops over it vectorize.
 inline float half_to_float(std::uint16_t half) {
+  const std::int32_t magnitude = half & 0x7FFF;
+  const std::int32_t normal = (magnitude << 13) + 0x38000000;
+  const auto subnormal = std::bit_cast<std::int32_t>(static_cast<float>(magnitude) * 0x1p-24F);
+  const std::int32_t infinite = (magnitude << 13) | 0x7F800000;
+  const std::int32_t finite = magnitude >= 0x0400 ? normal : subnormal;
+  const std::int32_t bits = magnitude >= 0x7C00 ? infinite : finite;
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t magnitude = half & 0x7FFFu;
-  if (magnitude >= 0x7C00u) return std::bit_cast<float>(sign | 0x7F800000u | (magnitude << 13));
-  if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
-  const float subnormal = static_cast<float>(magnitude) * 0x1p-24F;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(subnormal));
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) | sign);
 }
 
 /// binary32 to binary16, ties to even; beyond the range becomes infinity.

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tensor/aten.h"
+#include "tensor/silu.h"
 
 namespace edgecompress {
 namespace {
@@ -62,7 +63,7 @@ at::Tensor attention_mix(const BlockWeights& block, const RotaryTable& rotary,
 }
 
 at::Tensor mlp_activation(const BlockWeights& block, const at::Tensor& input) {
-  return at::silu(linear_output(block, LinearKind::Gate, input)) *
+  return stable_silu(linear_output(block, LinearKind::Gate, input)) *
          linear_output(block, LinearKind::Up, input);
 }
 

@@ -26,8 +26,10 @@ void ScoreSum::add_window(const at::Tensor& logits, std::span<const std::int32_t
   if (!reference_logits.defined()) return;
 
   compared_ = true;
-  const at::Tensor reference = at::log_softmax(reference_logits.narrow(0, 0, predictions), -1);
-  kl_divergence_ += ordered_sum((reference.exp() * (reference - log_p)).sum(-1));
+  const at::Tensor predicting = reference_logits.narrow(0, 0, predictions);
+  const at::Tensor reference = at::log_softmax(predicting, -1);
+  // softmax and not exp: it works row by row, so its rounding does not depend on the threads
+  kl_divergence_ += ordered_sum((at::softmax(predicting, -1) * (reference - log_p)).sum(-1));
   agreements_ += log_p.argmax(-1).eq(reference.argmax(-1)).sum().item<std::int64_t>();
 }
 

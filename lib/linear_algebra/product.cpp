@@ -4,7 +4,6 @@
 #include <cstring>
 #include <vector>
 
-#include "base/checked_math.h"
 #include "base/error.h"
 #include "base/parallel.h"
 

@@ -22,6 +22,7 @@ struct GptqOptions {
   GptqClip clip = GptqClip::Importance;
   bool act_order = true;  ///< columns by falling mean square of their input; groups stay in place
   double damping = 0.01;  ///< share of the Hessian's mean diagonal that is added to it
+  int refine_rounds = 2;  ///< of quantize/refine.h, afterwards
   OnSingular on_singular = OnSingular::Fallback;
 };
 

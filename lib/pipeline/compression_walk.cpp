@@ -9,7 +9,7 @@
 #include "methods/method_names.h"
 #include "pipeline/block_cut.h"
 #include "pipeline/layer_steps.h"
-#include "pipeline/stored_table.h"
+#include "pipeline/stored_steps.h"
 #include "pipeline/weight_change.h"
 #include "stats/hessian.h"
 #include "tensor/aten.h"
@@ -76,7 +76,8 @@ class Walk {
     const std::int64_t blocks = model_.config().num_blocks();
     start_with_embedding();
     for (std::int64_t block = 0; block < blocks; ++block) {
-      with_context(concat("compressing decoder block ", block), [&] { walk_block(block); });
+      with_context(concat("compressing decoder block ", block),
+                   [&] { rounds_only() ? round_block(block) : walk_block(block); });
       if (progress) progress({"compress", block + 1, blocks});
     }
     finish_with_head();
@@ -103,23 +104,22 @@ class Walk {
     return stage > 0 && std::holds_alternative<QuantizeStep>(plan_.steps[stage - 1].action);
   }
 
-  /// The embedding or the head as the plan wants it stored; adds its report.
-  WeightValue transform_table(std::string_view module) {
-    const StoredMatrix table = model_.matrix(module);
-    const StoredForm& form = plan_.forms.find(module)->second;
+  /// The matrix quantized, or not, as the plan wants it stored; adds its report.
+  NewMatrix transform_stored(const std::string& module) {
+    const StoredMatrix matrix = model_.matrix(module);
     const QuantizeStep* const step = quantize_step();
-    const auto* const grid = std::get_if<QuantizedForm>(&form);
-    StoredTable stored = with_context(concat("compressing ", module), [&] {
+    const auto* const grid = std::get_if<QuantizedForm>(&plan_.forms.find(module)->second);
+    NewMatrix stored = with_context(concat("compressing ", module), [&] {
       return step == nullptr || grid == nullptr
-                 ? keep_table(table, compute_.num_threads)
-                 : quantize_table(table, grid->scheme, step->method, compute_.num_threads);
+                 ? keep_stored(matrix, compute_.num_threads)
+                 : quantize_stored(matrix, grid->scheme, step->method, compute_.num_threads);
     });
-    add_report(std::string(module), stored.change);
-    return std::move(stored.value);
+    add_report(module, stored.change);
+    return stored;
   }
 
   void start_with_embedding() {
-    WeightValue table = transform_table(kEmbeddingModule);
+    WeightValue table = transform_stored(std::string(kEmbeddingModule)).value;
     const StoredMatrix dense = model_.matrix(kEmbeddingModule);
     const auto* const codes = std::get_if<QuantizedMatrix>(&table);
     if (codes != nullptr && (texts_.evaluation || plan_.needs_calibration())) {
@@ -257,6 +257,40 @@ class Walk {
     store(index, std::move(history));
   }
 
+  /// Whether weights go to the nearest code and nothing is carried along: then no block is needed
+  /// in memory as floats.
+  bool rounds_only() const {
+    const QuantizeStep* const step = quantize_step();
+    return step != nullptr && plan_.steps.size() == 1 && !texts_.evaluation &&
+           std::holds_alternative<RtnOptions>(step->method);
+  }
+
+  void round_block(std::int64_t index) {
+    std::map<LinearKind, WeightValue> weights;
+    for (const LinearKind kind : kLinearKinds) {
+      const std::string module = module_name({index, kind});
+      NewMatrix rounded = transform_stored(module);
+      model_.drop(module);
+      stages_.front().zeros += rounded.change.zeros_before;
+      stages_.back().zeros += rounded.change.zeros;
+      for (Stage& stage : stages_) stage.weights += rounded.change.count;
+      weights.emplace(kind, std::move(rounded.value));
+    }
+    writer_.write_block(index, weights, stored_vectors(index));
+  }
+
+  /// Norms and biases as the model has them.
+  std::map<std::string, std::vector<float>> stored_vectors(std::int64_t index) const {
+    std::vector<std::string> names{input_norm_module(index) + ".weight",
+                                   post_attention_norm_module(index) + ".weight"};
+    for (const LinearKind kind : kLinearKinds) {
+      if (has_bias(model_.config(), kind)) names.push_back(module_name({index, kind}) + ".bias");
+    }
+    std::map<std::string, std::vector<float>> vectors;
+    for (const std::string& name : names) vectors.emplace(name, model_.vector(name));
+    return vectors;
+  }
+
   void report_layer(LinearId id, const BlockHistory& history) {
     const LayerState& layer = history.layers.at(id.kind);
     add_report(module_name(id), change_between(history.cut.weight(id.kind).contiguous(),
@@ -291,7 +325,7 @@ class Walk {
     if (model_.config().tie_word_embeddings) {
       writer_.write_head(norm, nullptr);
     } else {
-      WeightValue head = transform_table(kHeadModule);
+      WeightValue head = transform_stored(std::string(kHeadModule)).value;
       writer_.write_head(norm, &head);
       if (auto* const codes = std::get_if<QuantizedMatrix>(&head)) head_codes_ = std::move(*codes);
     }

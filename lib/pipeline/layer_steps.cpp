@@ -8,6 +8,7 @@
 #include "prune/least_squares.h"
 #include "prune/sparsegpt.h"
 #include "quantize/gptq.h"
+#include "quantize/refine.h"
 #include "quantize/rtn.h"
 #include "tensor/aten.h"
 
@@ -95,7 +96,12 @@ struct LayerQuantizer {
                                       options.clip, {}, num_threads);
     layer.clipped_share = static_cast<double>(result.num_clipped) /
                           static_cast<double>(layer.weight.numel());
-    return std::move(result.matrix);
+    if (options.refine_rounds == 0) return std::move(result.matrix);
+    const at::Tensor damped =
+        damp(inputs->hessian(), factor->damping).matrix.to(at::kFloat).contiguous();
+    return refine(values_of(layer.weight), result.matrix, values_of(damped), factor->order, {},
+                  options.refine_rounds, num_threads)
+        .matrix;
   }
   QuantizedMatrix without_factor(const GptqOptions& options) const {
     if (options.on_singular == OnSingular::Fail) {

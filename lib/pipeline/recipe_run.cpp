@@ -11,6 +11,7 @@
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/weight_change.h"
 #include "tokenizer/tokenizer.h"
 
 namespace edgecompress {
@@ -70,7 +71,7 @@ std::int64_t count_zeros(const StoredMatrix& matrix, int num_threads) {
     const std::int64_t end = std::min(begin + kRowsAtOnce, shape.out_features);
     std::vector<float> rows(static_cast<std::size_t>((end - begin) * shape.in_features));
     read_rows(matrix, begin, end, rows);
-    zeros[static_cast<std::size_t>(piece)] = std::count(rows.begin(), rows.end(), 0.0F);
+    zeros[static_cast<std::size_t>(piece)] = edgecompress::count_zeros(rows);
   });
   std::int64_t total = 0;
   for (const std::int64_t count : zeros) total += count;

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <utility>
 #include <vector>
 
-#include "base/checked_math.h"
 #include "base/error.h"
 #include "base/parallel.h"
 #include "linear_algebra/product.h"
@@ -19,6 +19,12 @@ namespace {
 constexpr std::int64_t kBlock = 128;
 // Rows that go through all columns together: a block of them, 24 KiB, stays in the L1 cache.
 constexpr std::int64_t kTileRows = 48;
+
+/// The integer that a float of nearest_in holds; defined for NaN too, which is refused at the end.
+std::int32_t code_bits(float code) {
+  return std::bit_cast<std::int32_t>(code + kRoundingBias) -
+         std::bit_cast<std::int32_t>(kRoundingBias);
+}
 
 struct Problem {
   MatrixView<const float> weight;
@@ -160,7 +166,7 @@ class Tile {
       error[r] = (weight[r] - code * grid.step) / factor[i];
       const std::int64_t row = begin_ + r;
       output_.codes[static_cast<std::size_t>(row * columns_ + column)] =
-          static_cast<std::int8_t>(static_cast<std::int32_t>(code) + grid.zero_point);
+          static_cast<std::int8_t>(code_bits(code) + grid.zero_point);
       output_.errors[static_cast<std::size_t>(row)] += static_cast<double>(error[r]) * error[r];
       const bool outside = steps > span.high + 0.5F || steps < span.low - 0.5F;
       if (outside && keep[r] != 0) ++output_.clipped[static_cast<std::size_t>(row)];
@@ -214,6 +220,15 @@ void lower_to(std::atomic<std::int64_t>& least, std::int64_t value) {
   }
 }
 
+void refuse_overflow(const std::vector<double>& row_errors) {
+  for (std::size_t row = 0; row < row_errors.size(); ++row) {
+    if (std::isfinite(row_errors[row])) continue;
+    throw Error(ErrorKind::Numeric, "N3",
+                concat("compensating the rounding errors of row ", row,
+                       " overflows; the inputs of this layer are too alike. Use more damping"));
+  }
+}
+
 void ensure_shapes(std::span<const float> weight, std::int64_t rows, std::int64_t columns,
                    const GptqInputs& inputs, std::span<const std::uint8_t> keep) {
   ensure(rows >= 0 && columns > 0 && std::cmp_equal(weight.size(), rows * columns),
@@ -256,6 +271,7 @@ GptqResult quantize_gptq(std::span<const float> weight, std::int64_t rows, std::
                                  static_cast<std::size_t>(columns)),
                   first_refused);
   }
+  refuse_overflow(output.errors);
   double error = 0;
   std::int64_t clipped = 0;
   for (const double of_row : output.errors) error += of_row;

@@ -38,7 +38,8 @@ struct GptqResult {
 /// A column whose input was always 0 has no partner in the factor: it is rounded to the nearest.
 /// With the factor of the identity every weight is: the result is quantize_rtn's with that grid.
 /// Returns the same for any num_threads.
-/// Throws  Error{Numeric} naming row and column of a NaN or infinity.
+/// Throws  Error{Numeric} naming row and column of a NaN or infinity, or a row whose compensation
+///         overflows float.
 /// Cost:   rows * columns^2 FLOPs in float.
 GptqResult quantize_gptq(std::span<const float> weight, std::int64_t rows, std::int64_t columns,
                          const QuantScheme& scheme, const GptqInputs& inputs, GptqClip clip,

@@ -36,13 +36,20 @@ Grid symmetric_grid(Range range, double share, const QuantScheme& scheme) {
   return {usable_step(extreme / scheme.qmin()), 0};
 }
 
+// Step and zero point are rounded to float where torch's quantizers round them. Weights that were
+// on a grid before lie half way between two codes by the thousand, and these roundings decide to
+// which they go.
 Grid asymmetric_grid(Range range, double share, const QuantScheme& scheme) {
   const double low = std::min(range.low, 0.0F) * share;
   const double high = std::max(range.high, 0.0F) * share;
-  const float step = usable_step((high - low) / (scheme.qmax() - scheme.qmin()));
-  const double zero_point = scheme.qmin() - low / step;
+  const double width = high - low;
+  const bool fits = width <= std::numeric_limits<float>::max();
+  const auto steps = static_cast<float>(scheme.qmax() - scheme.qmin());
+  const float step = usable_step(fits ? static_cast<float>(width) / steps : width / steps);
+  const auto least = static_cast<float>(scheme.qmin());
+  const float zero_point = least - std::nearbyint(static_cast<float>(low) / step);
   return {step, static_cast<std::int32_t>(
-                    std::nearbyint(std::clamp<double>(zero_point, scheme.qmin(), scheme.qmax())))};
+                    std::clamp(zero_point, least, static_cast<float>(scheme.qmax())))};
 }
 
 /// Sums in an order that the source fixes and the compiler can vectorize.

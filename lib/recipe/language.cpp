@@ -96,6 +96,7 @@ constexpr std::array kGptqOptions{
     Field{.key = "clip", .kind = FieldKind::Choice, .choices = kGptqClips},
     Field{.key = "act_order", .kind = FieldKind::Boolean},
     kDampingField,
+    Field{.key = "refine_rounds", .kind = FieldKind::Integer, .low = 0, .high = 32},
     Field{.key = "on_singular", .kind = FieldKind::Choice, .choices = kOnSingular},
 };
 
@@ -106,6 +107,8 @@ QuantizeMethod read_gptq(const ObjectReader& step) {
                                                       : GptqClip::Importance,
                      .act_order = step.boolean("act_order", true),
                      .damping = step.share("damping", GptqOptions{}.damping),
+                     .refine_rounds = static_cast<int>(
+                         step.integer("refine_rounds", GptqOptions{}.refine_rounds)),
                      .on_singular = step.text("on_singular", "fallback") == "fail"
                                         ? OnSingular::Fail
                                         : OnSingular::Fallback};

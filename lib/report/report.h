@@ -20,11 +20,11 @@ struct TensorReport {
   std::optional<bool> symmetric;
   std::optional<double> sparsity_target;   ///< 0..1
   double sparsity = 0;                     ///< counted in what was written, 0..1
-  std::optional<double> relative_output_error;  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
+  std::optional<double> relative_output_error = {};  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
                                                 ///< calibration text, W as for the weight error
-  std::optional<std::int64_t> damping_rung;  ///< how often the damping of the Hessian was raised
-  std::optional<double> clipped_share;       ///< of the weights: beyond the end of their grid, 0..1
-  std::vector<std::string> fallbacks;        ///< what was done instead of what was asked for
+  std::optional<std::int64_t> damping_rung = {};  ///< how often the damping of the Hessian was raised
+  std::optional<double> clipped_share = {};       ///< of the weights: beyond the end of their grid, 0..1
+  std::vector<std::string> fallbacks = {};        ///< what was done instead of what was asked for
   std::optional<double> relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;
   std::int64_t bytes_after = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include <ATen/Parallel.h>
 
@@ -16,9 +17,43 @@ namespace {
 // Long enough that adding in double costs little beside the product, short enough for sums in
 // float.
 constexpr std::int64_t kTileTokens = 1024;
-// Columns of a product. Narrower blocks waste less of the diagonal block, wider ones multiply
-// faster.
+// Rows and columns of a product of a Hessian. Small ones waste less of the diagonal and give every
+// thread some; larger ones multiply faster.
+constexpr std::int64_t kProductBlock = 128;
+// Columns of a product of output_energy.
 constexpr std::int64_t kBlockColumns = 512;
+
+/// One block of the lower triangle.
+struct Block {
+  std::int64_t row;
+  std::int64_t column;
+};
+
+std::vector<Block> lower_blocks(std::int64_t size) {
+  std::vector<Block> blocks;
+  for (std::int64_t row = 0; row < size; row += kProductBlock) {
+    for (std::int64_t column = 0; column <= row; column += kProductBlock) {
+      blocks.push_back({row, column});
+    }
+  }
+  return blocks;
+}
+
+/// Runs body(i) for i in [0, count) so that every product in it is computed by one thread: how MKL
+/// shares a product among several decides its last bits, in strict mode too when it is small.
+template <typename Body>
+void for_each_on_one_thread(std::int64_t count, const Body& body) {
+  if (count > 1) {
+    at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) body(i);
+    });
+    return;
+  }
+  const int num_threads = at::get_num_threads();
+  at::set_num_threads(1);
+  body(0);
+  at::set_num_threads(num_threads);
+}
 
 at::Tensor per_token(const at::Tensor& sum, std::int64_t tokens) {
   return tokens == 0 ? sum.clone() : sum / static_cast<double>(tokens);
@@ -33,7 +68,7 @@ void refuse_non_finite(const at::Tensor& hessian) {
         ErrorKind::Numeric, "F20",
         concat("the mean square of input ", i, " over the calibration text is ", square,
                "; the model or the calibration text makes its hidden states overflow. Check the "
-               "model with `evaluate` first"));
+               "model with `edgecompress eval` first"));
   }
 }
 
@@ -48,15 +83,19 @@ void Hessian::add(const at::Tensor& inputs) {
   ensure(inputs.dim() == 2 && inputs.size(1) == columns && inputs.scalar_type() == at::kFloat &&
              inputs.device().is_cpu(),
          "float inputs of [tokens, in_features] in main memory");
+  const std::vector<Block> blocks = lower_blocks(columns);
+  const auto width = [&](std::int64_t begin) { return std::min(kProductBlock, columns - begin); };
   for (std::int64_t first = 0; first < inputs.size(0); first += kTileTokens) {
     const at::Tensor tile =
         inputs.narrow(0, first, std::min(kTileTokens, inputs.size(0) - first)).contiguous();
-    for (std::int64_t begin = 0; begin < columns; begin += kBlockColumns) {
-      const std::int64_t width = std::min(kBlockColumns, columns - begin);
-      const at::Tensor below = tile.narrow(1, begin, columns - begin);  // [tokens, rows of H]
-      const at::Tensor product = at::mm(below.t(), tile.narrow(1, begin, width));
-      products_.narrow(0, begin, columns - begin).narrow(1, begin, width).add_(product);
-    }
+    for_each_on_one_thread(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
+      const Block& block = blocks[static_cast<std::size_t>(i)];
+      const at::Tensor product = at::mm(tile.narrow(1, block.row, width(block.row)).t(),
+                                        tile.narrow(1, block.column, width(block.column)));
+      products_.narrow(0, block.row, width(block.row))
+          .narrow(1, block.column, width(block.column))
+          .add_(product);
+    });
     sums_.add_(tile.sum(0, false, at::kDouble));
   }
   tokens_ += inputs.size(0);

@@ -26,10 +26,14 @@ void pack_codes(std::span<const std::int8_t> codes, int bits, std::span<std::byt
     for (std::size_t i = 0; i < codes.size(); ++i) out[i] = static_cast<std::byte>(codes[i] + 128);
     return;
   }
-  for (std::size_t i = 0; i < codes.size(); ++i) {
-    const auto nibble = static_cast<std::byte>((codes[i] + 8) & 0xF);
-    out[i / 2] |= i % 2 == 0 ? nibble : nibble << 4;
+  const auto nibble = [](std::int8_t code) { return static_cast<unsigned>(code + 8) & 0xFU; };
+  const std::int8_t* const code = codes.data();
+  std::byte* const pair = out.data();
+  const std::size_t pairs = codes.size() / 2;
+  for (std::size_t i = 0; i < pairs; ++i) {
+    pair[i] = static_cast<std::byte>(nibble(code[2 * i]) | nibble(code[2 * i + 1]) << 4);
   }
+  if (codes.size() % 2 == 1) out[pairs] = static_cast<std::byte>(nibble(codes.back()));
 }
 
 void unpack_codes(std::span<const std::byte> packed, int bits, std::span<std::int8_t> codes) {
@@ -40,10 +44,17 @@ void unpack_codes(std::span<const std::byte> packed, int bits, std::span<std::in
     }
     return;
   }
-  for (std::size_t i = 0; i < codes.size(); ++i) {
-    const int pair = static_cast<int>(packed[i / 2]);
-    codes[i] = static_cast<std::int8_t>((i % 2 == 0 ? pair & 0xF : pair >> 4) - 8);
+  const auto low = [](std::byte pair) {
+    return static_cast<std::int8_t>((static_cast<int>(pair) & 0xF) - 8);
+  };
+  const std::byte* const pair = packed.data();
+  std::int8_t* const code = codes.data();
+  const std::size_t pairs = codes.size() / 2;
+  for (std::size_t i = 0; i < pairs; ++i) {
+    code[2 * i] = low(pair[i]);
+    code[2 * i + 1] = static_cast<std::int8_t>((static_cast<int>(pair[i]) >> 4) - 8);
   }
+  if (codes.size() % 2 == 1) codes.back() = low(packed[pairs]);
 }
 
 }  // namespace edgecompress

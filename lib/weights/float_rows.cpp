@@ -16,10 +16,13 @@ void check_size(std::size_t bytes, DType dtype, std::size_t count) {
 // memcpy, because a tensor may start at any address.
 template <typename Convert>
 void read_halves(std::span<const std::byte> bytes, std::span<float> out, const Convert& convert) {
-  for (std::size_t i = 0; i < out.size(); ++i) {
+  const std::byte* const from = bytes.data();
+  float* const to = out.data();
+  const std::size_t count = out.size();
+  for (std::size_t i = 0; i < count; ++i) {
     std::uint16_t half = 0;
-    std::memcpy(&half, bytes.data() + 2 * i, sizeof(half));
-    out[i] = convert(half);
+    std::memcpy(&half, from + 2 * i, sizeof(half));
+    to[i] = convert(half);
   }
 }
 
@@ -38,9 +41,9 @@ void floats_from_bytes(std::span<const std::byte> bytes, DType dtype, std::span<
   if (out.empty()) return;
   switch (dtype) {
     case DType::F16:
-      return read_halves(bytes, out, half_to_float);
+      return read_halves(bytes, out, [](std::uint16_t half) { return half_to_float(half); });
     case DType::BF16:
-      return read_halves(bytes, out, bfloat16_to_float);
+      return read_halves(bytes, out, [](std::uint16_t value) { return bfloat16_to_float(value); });
     default:
       std::memcpy(out.data(), bytes.data(), bytes.size());
   }

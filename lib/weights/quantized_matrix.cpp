@@ -10,9 +10,12 @@ namespace edgecompress {
 namespace {
 
 bool within_grid(std::span<const std::int8_t> codes, const QuantScheme& scheme) {
-  return std::all_of(codes.begin(), codes.end(), [&](std::int8_t code) {
-    return code >= scheme.qmin() && code <= scheme.qmax();
-  });
+  if (scheme.bits == 8) return true;  // every std::int8_t
+  const auto low = static_cast<std::int8_t>(scheme.qmin());
+  const auto high = static_cast<std::int8_t>(scheme.qmax());
+  std::int8_t outside = 0;  // no early end, so that the loop vectorizes
+  for (const std::int8_t code : codes) outside |= code < low || code > high ? 1 : 0;
+  return outside == 0;
 }
 
 }  // namespace
@@ -56,9 +59,12 @@ void QuantizedMatrix::dequantize_rows(std::int64_t begin, std::int64_t end,
       const float scale = scales_[at];
       const std::int64_t first = row * columns_ + group * length;
       const std::int64_t last = row * columns_ + std::min((group + 1) * length, columns_);
-      for (std::int64_t i = first; i < last; ++i) {
-        *value++ = scale * static_cast<float>(codes_[static_cast<std::size_t>(i)] - zero_point);
+      const std::int8_t* const code = codes_.data() + first;
+      const std::int64_t count = last - first;
+      for (std::int64_t i = 0; i < count; ++i) {
+        value[i] = scale * static_cast<float>(code[i] - zero_point);
       }
+      value += count;
     }
   }
 }

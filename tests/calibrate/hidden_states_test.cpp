@@ -1,6 +1,6 @@
 #include "calibrate/hidden_states.h"
 
-#include "calibrate/input_norms.h"
+#include "calibrate/layer_inputs.h"
 #include "support/catch.h"
 #include "support/random_block.h"
 #include <ATen/Parallel.h>
@@ -58,32 +58,67 @@ TEST_CASE("results are the same bytes for any number of threads", "[calibrate][p
   const auto run = [&](int threads) {
     at::set_num_threads(threads);
     HiddenStates states(windows, some_embedding(), {});
-    const InputNorms norms = measure_input_norms(states, block, rotary, {});
-    advance(states, block, rotary, {});
-    at::set_num_threads(1);
-    return std::pair{states.windows(0, 6).clone(), norms};
-  };
-  const auto [one, one_norms] = run(1);
-  for (const int threads : {2, 3}) {
-    const auto [other, other_norms] = run(threads);
-    CHECK(one.equal(other));
+    SequentialBlock tokens(states, rotary, {}, {});
+    std::vector<LayerInputs> inputs;
     for (const InputGroup group : kInputGroups) {
-      CHECK(one_norms.of(group).equal(other_norms.of(group)));
+      inputs.push_back(gather_inputs(tokens, group, block, InputDetail::Hessian));
+    }
+    tokens.finish(block);
+    at::set_num_threads(1);
+    return std::pair{states.windows(0, 6).clone(), inputs};
+  };
+  const auto [one, one_inputs] = run(1);
+  for (const int threads : {2, 3}) {
+    const auto [other, other_inputs] = run(threads);
+    CHECK(one.equal(other));
+    for (std::size_t i = 0; i < one_inputs.size(); ++i) {
+      CHECK(one_inputs[i].norm.equal(other_inputs[i].norm));
+      CAPTURE(i, threads);
+      CHECK(one_inputs[i].hessian.equal(other_inputs[i].hessian));
     }
   }
 }
 
-TEST_CASE("input norms are the columns' norms over all tokens", "[calibrate]") {
+TEST_CASE("a block shown group by group computes what the whole block computes", "[calibrate]") {
+  const TokenWindows windows = some_windows(3, 40);
+  const BlockWeights block = random_block(kShape, kHidden, 8, 6);
+  const RotaryTable rotary = test_rotary_table(8, 40);
+  HiddenStates shown(windows, some_embedding(), {});
+  HiddenStates advanced(windows, some_embedding(), {});
+  SequentialBlock tokens(shown, rotary, {}, {});
+  std::vector<at::Tensor> seen;
+  for (const InputGroup group : kInputGroups) {
+    tokens.show(group, block, [&](const at::Tensor& inputs) { seen.push_back(inputs); });
+  }
+  tokens.finish(block);
+  std::vector<at::Tensor> expected;
+  observe(advanced, block, rotary, {}, [&](InputGroup, const at::Tensor& input) {
+    expected.push_back(input.flatten(0, 1));
+  });
+  advance(advanced, block, rotary, {});
+  CHECK(shown.windows(0, 3).equal(advanced.windows(0, 3)));
+  REQUIRE(seen.size() == expected.size());
+  for (std::size_t i = 0; i < seen.size(); ++i) CHECK(seen[i].equal(expected[i]));
+}
+
+TEST_CASE("input norms and second moments are those of all tokens", "[calibrate]") {
   const TokenWindows windows = some_windows(3, 40);
   const BlockWeights block = random_block(kShape, kHidden, 8, 6);
   const RotaryTable rotary = test_rotary_table(8, 40);
   HiddenStates states(windows, some_embedding(), {});
   const at::Tensor input =
       rms_norm(states.windows(0, 3), block.input_norm, block.rms_norm_eps).flatten(0, 1);
-  const at::Tensor expected = input.square().sum(0).sqrt();
-  const InputNorms norms = measure_input_norms(states, block, rotary, {});
-  CHECK((norms.of(InputGroup::QKV) - expected).abs().max().item<double>() < 1e-4);
-  CHECK(norms.of(InputGroup::Down).size(0) == 24);
+  const at::Tensor moments = at::matmul(input.t(), input).to(at::kDouble) / 120;
+  for (const InputDetail detail : {InputDetail::Norms, InputDetail::Hessian}) {
+    SequentialBlock tokens(states, rotary, {}, {});
+    const LayerInputs inputs = gather_inputs(tokens, InputGroup::QKV, block, detail);
+    const at::Tensor norm = input.square().sum(0).sqrt();
+    CHECK((inputs.norm - norm).abs().max().item<double>() < 1e-4);
+    CHECK(inputs.hessian.defined() == (detail == InputDetail::Hessian));
+    if (inputs.hessian.defined()) {
+      CHECK((inputs.hessian - moments).abs().max().item<double>() < 1e-5);
+    }
+  }
 }
 
 }  // namespace

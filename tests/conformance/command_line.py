@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ try:
     import torch
     import transformers
     from safetensors import safe_open
+    from safetensors.torch import save_file
     from tokenizers import Tokenizer
 except ImportError as error:
     print(f"skipped: {error}; run tools/setup.sh")
@@ -113,3 +115,17 @@ def stored_tensors(folder):
         with safe_open(file, framework="pt") as opened:
             tensors.update({name: opened.get_tensor(name) for name in opened.keys()})
     return tensors
+
+
+def untied(folder, target):
+    """The same model with a head of its own, unlike its embedding."""
+    shutil.copytree(folder, target)
+    tensors = stored_tensors(target)
+    embedding = tensors["model.embed_tokens.weight"]
+    noise = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(5)).to(embedding.dtype)
+    tensors["lm_head.weight"] = embedding + 0.1 * embedding.float().std().to(embedding.dtype) * noise
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    config = json.loads((target / "config.json").read_text())
+    config["tie_word_embeddings"] = False
+    (target / "config.json").write_text(json.dumps(config))
+    return target

@@ -4,29 +4,13 @@
 Usage: compressed_checkpoints.py EDGECOMPRESS
 """
 import pathlib
-import shutil
 import sys
 import tempfile
 
 from command_line import *
-from safetensors.torch import save_file
 
 SAME_PERPLEXITY = 1e-4
 CALIBRATED = ("--calibration", CALIBRATION_TEXT, "--samples", 8, "--sequence-length", 128)
-
-
-def untied(folder, target):
-    """The same model with a head of its own, unlike its embedding."""
-    shutil.copytree(folder, target)
-    tensors = stored_tensors(target)
-    embedding = tensors["model.embed_tokens.weight"]
-    noise = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(5)).to(embedding.dtype)
-    tensors["lm_head.weight"] = embedding + 0.1 * embedding.float().std().to(embedding.dtype) * noise
-    save_file(tensors, target / "model.safetensors", {"format": "pt"})
-    config = json.loads((target / "config.json").read_text())
-    config["tie_word_embeddings"] = False
-    (target / "config.json").write_text(json.dumps(config))
-    return target
 
 
 def matrices_of(model, names):
@@ -138,6 +122,17 @@ def check_quantized(edgecompress, work, source, windows, *options):
     return check_folder(edgecompress, f"{source.name} quantize {' '.join(map(str, options))}", target, windows)[1]
 
 
+def check_same_files(edgecompress, work, source, windows):
+    """Without a text no block is ever in memory as floats: another path through the program, to the same bytes."""
+    hashes = []
+    for scored in ([], ["--text", windows.text, "--window", windows.length, "--windows", 1]):
+        target = work / "quantized"
+        edgecompress.json("quantize", "--model", source, "-o", target, "--overwrite", *QUANTIZED[0], *scored)
+        files = json.loads((target / "edgecompress.manifest.json").read_text())["files"]
+        hashes.append({name: file["sha256"] for name, file in files.items() if name.endswith(".safetensors")})
+    assert hashes[0] == hashes[1] and hashes[0], "quantize writes other weights when it scores a text"
+
+
 def check_quantized_mask(edgecompress, work, masked, windows):
     """Every grid holds 0, so what a mask dropped stays dropped."""
     dropped = {name: weight == 0 for name, weight in dense_matrices(masked).items()}
@@ -159,6 +154,7 @@ def main():
         for options in QUANTIZED:
             for source in (MINI_LLAMA, own_head):
                 check_quantized(edgecompress, work, source, windows, *options)
+        check_same_files(edgecompress, work, own_head, windows)
         check_quantized_mask(edgecompress, work, work / "masked-2-4", windows)
         for source in shared_models("stories260K-hf"):
             windows = Windows(source, STORIES_TEXT, 192, 2)

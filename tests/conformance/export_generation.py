@@ -7,7 +7,7 @@ from export_support import *
 try:
     import onnxruntime_genai as og
 except ImportError as error:
-    print(f"skipped: {error}; run tools/setup.sh --peers")
+    print(f"skipped: {error}; run tools/setup.sh")
     sys.exit(SKIPPED)
 
 NEW_TOKENS = 24

@@ -9,7 +9,7 @@ from export_support import *
 try:
     import onnx
 except ImportError as error:
-    print(f"skipped: {error}; run tools/setup.sh --peers")
+    print(f"skipped: {error}; run tools/setup.sh")
     sys.exit(SKIPPED)
 
 EXACT_FUSION = {"session__qdq_matmulnbits_accuracy_level": "0"}

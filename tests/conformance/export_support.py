@@ -19,7 +19,7 @@ try:
     from compressed_tensors.compressors.pack_quantized.helpers import pack_to_int32
     from safetensors.torch import load_file, save_file
 except ImportError as error:
-    print(f"skipped: {error}; run tools/setup.sh --peers")
+    print(f"skipped: {error}; run tools/setup.sh")
     sys.exit(SKIPPED)
 
 torch.set_num_threads(1)

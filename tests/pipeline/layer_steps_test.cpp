@@ -6,7 +6,6 @@
 
 #include "decoder/block_forward.h"
 #include "pipeline/block_cut.h"
-#include "pipeline/weight_change.h"
 #include "support/catch.h"
 #include "support/random_block.h"
 #include "tensor/aten.h"
@@ -27,7 +26,8 @@ const Shape kShapes[] = {
     {{.num_attention_heads = 9, .num_key_value_heads = 3, .intermediate_size = 17}, 20, 8},
 };
 
-std::vector<std::int64_t> random_subset(std::int64_t count, std::int64_t size, std::mt19937& random) {
+std::vector<std::int64_t> random_subset(std::int64_t count, std::int64_t size,
+                                        std::mt19937& random) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(count));
   std::iota(all.begin(), all.end(), 0);
   std::shuffle(all.begin(), all.end(), random);
@@ -61,8 +61,8 @@ TEST_CASE("a cut block computes what the block with zeros in those places comput
   const int seed = GENERATE(range(0, 6));
   std::mt19937 random(static_cast<unsigned>(seed));
   for (const Shape& shape : kShapes) {
-    const BlockWeights block =
-        random_block(shape.block, shape.hidden_size, shape.head_dim, static_cast<std::uint64_t>(seed));
+    const BlockWeights block = random_block(shape.block, shape.hidden_size, shape.head_dim,
+                                            static_cast<std::uint64_t>(seed));
     const auto some = [&](std::int64_t count) {
       return random_subset(count, std::uniform_int_distribution<std::int64_t>(1, count - 1)(random),
                            random);
@@ -124,13 +124,6 @@ TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipe
     return at::matmul(inputs, (masked.weight - layer.weight).t()).square().sum().item<double>();
   };
   CHECK(loss(MaskRepair::LeastSquares) < 0.7 * loss(MaskRepair::None));
-}
-
-TEST_CASE("relative error is of energies", "[pipeline]") {
-  const at::Tensor a = at::tensor({3.0F, 4.0F});
-  CHECK(change_between(a, at::tensor({3.0F, 0.0F}), 1).relative_error() == 16.0 / 25.0);
-  CHECK(change_between(a, a, 1).relative_error() == 0);
-  CHECK(change_between(at::zeros({2}), at::zeros({2}), 1).relative_error() == 0);
 }
 
 }  // namespace

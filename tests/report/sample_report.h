@@ -69,6 +69,10 @@ inline Report sample_report() {
                      .symmetric = false,
                      .sparsity_target = 0.1,
                      .sparsity = 0.11,
+                     .relative_output_error = 0.0375,
+                     .damping_rung = 1,
+                     .clipped_share = 0.0025,
+                     .fallbacks = {"rtn instead of gptq"},
                      .relative_weight_error = 0.0125,
                      .bytes_before = 33'554'432,
                      .bytes_after = 8'396'800}};

@@ -19,6 +19,7 @@ QuantizeMethod parse_method(const QuantizeOptions& options) {
                                                                 : GptqClip::Importance,
                        .act_order = !options.no_act_order,
                        .damping = options.damping,
+                       .refine_rounds = options.refine_rounds,
                        .on_singular = options.on_singular == "fail" ? OnSingular::Fail
                                                                     : OnSingular::Fallback};
   }
@@ -60,6 +61,10 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command->add_option("--damping", options.damping,
                       "gptq: share of the Hessian's mean diagonal added to it")
       ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--refine-rounds", options.refine_rounds,
+                      "gptq: rounds of coordinate descent on scales and codes afterwards")
+      ->check(CLI::Range(0, 32))
       ->capture_default_str();
   command->add_option("--on-singular", options.on_singular,
                       "gptq: what to do with a Hessian that cannot be inverted: fallback (round to "

@@ -20,6 +20,7 @@ struct QuantizeOptions {
   std::string clip;  ///< empty: the method's own
   bool no_act_order = false;
   double damping = 0.01;
+  int refine_rounds = 2;
   std::string on_singular = "fallback";
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"

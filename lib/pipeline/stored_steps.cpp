@@ -1,4 +1,4 @@
-#include "pipeline/stored_table.h"
+#include "pipeline/stored_steps.h"
 
 #include <algorithm>
 #include <utility>
@@ -12,7 +12,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kRowsAtOnce = 64;            // for a thread
-constexpr std::int64_t kWeightsInMemory = 4 << 20;  // as floats, for all threads
+constexpr std::int64_t kWeightsInMemory = 1 << 20;  // as floats, for all threads
 
 /// Calls body(begin, end) for all rows in pieces, on several threads.
 template <typename Body>
@@ -21,11 +21,11 @@ void for_rows(std::int64_t begin, std::int64_t end, int num_threads, const Body&
                [&](std::int64_t first, std::int64_t last) { body(begin + first, begin + last); });
 }
 
-void read_all(const StoredMatrix& table, std::int64_t begin, std::int64_t end, int num_threads,
+void read_all(const StoredMatrix& matrix, std::int64_t begin, std::int64_t end, int num_threads,
               std::span<float> out) {
-  const std::int64_t columns = matrix_shape(table).in_features;
+  const std::int64_t columns = matrix_shape(matrix).in_features;
   for_rows(begin, end, num_threads, [&](std::int64_t first, std::int64_t last) {
-    read_rows(table, first, last,
+    read_rows(matrix, first, last,
               out.subspan(static_cast<std::size_t>((first - begin) * columns),
                           static_cast<std::size_t>((last - first) * columns)));
   });
@@ -36,7 +36,7 @@ void append(std::vector<T>& all, std::span<const T> part) {
   all.insert(all.end(), part.begin(), part.end());
 }
 
-/// The rows of a quantized table, put together.
+/// The rows of a quantized matrix, put together.
 struct QuantizedRows {
   std::vector<std::int8_t> codes;
   std::vector<float> scales;
@@ -57,19 +57,19 @@ struct QuantizedRows {
 
 }  // namespace
 
-StoredTable keep_table(const StoredMatrix& table, int num_threads) {
-  const MatrixShape shape = matrix_shape(table);
+NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads) {
+  const MatrixShape shape = matrix_shape(matrix);
   std::vector<float> values(static_cast<std::size_t>(shape.out_features * shape.in_features));
-  read_all(table, 0, shape.out_features, num_threads, values);
+  read_all(matrix, 0, shape.out_features, num_threads, values);
   const WeightChange change = change_between(values, values, num_threads);
   return {.value = std::move(values), .change = change};
 }
 
-StoredTable quantize_table(const StoredMatrix& table, const QuantScheme& scheme,
-                           const QuantizeMethod& method, int num_threads) {
+NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
+                          const QuantizeMethod& method, int num_threads) {
   const auto* const rtn = std::get_if<RtnOptions>(&method);
   const RtnOptions options = rtn != nullptr ? *rtn : RtnOptions{.clip = ClipSearch::WeightError};
-  const MatrixShape shape = matrix_shape(table);
+  const MatrixShape shape = matrix_shape(matrix);
   const std::int64_t columns = shape.in_features;
   const std::int64_t step = std::max<std::int64_t>(1, kWeightsInMemory / columns);
   std::vector<float> dense(static_cast<std::size_t>(std::min(step, shape.out_features) * columns));
@@ -80,7 +80,7 @@ StoredTable quantize_table(const StoredMatrix& table, const QuantScheme& scheme,
     const std::int64_t end = std::min(begin + step, shape.out_features);
     const auto size = static_cast<std::size_t>((end - begin) * columns);
     const std::span<float> weights(dense.data(), size);
-    read_all(table, begin, end, num_threads, weights);
+    read_all(matrix, begin, end, num_threads, weights);
     const QuantizedMatrix rows = with_context(
         concat("quantizing rows from ", begin, " on, which are counted from there"),
         [&] { return quantize_rtn(weights, end - begin, columns, scheme, options, num_threads); });
