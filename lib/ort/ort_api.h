@@ -17,6 +17,7 @@ struct OrtEnv;
 struct OrtKernelContext;
 struct OrtKernelInfo;
 struct OrtMemoryInfo;
+struct OrtOpAttr;
 struct OrtRunOptions;
 struct OrtSession;
 struct OrtSessionOptions;
@@ -39,6 +40,7 @@ enum ONNXTensorElementDataType {
   ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 = 7,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 = 10
 };
+enum OrtOpAttrType { ORT_OP_ATTR_INT = 1 };
 enum OrtCustomOpInputOutputCharacteristic { INPUT_OUTPUT_REQUIRED = 0, INPUT_OUTPUT_OPTIONAL = 1 };
 
 struct OrtApi;
@@ -170,10 +172,15 @@ struct OrtApi {
   void* gap_250[18];
   OrtStatus* (*ShapeInferContext_GetInputTypeShape)(const OrtShapeInferContext*, std::size_t,
                                                     OrtTensorTypeAndShapeInfo**);  // 268
-  void* gap_269[1];
+  OrtStatus* (*ShapeInferContext_GetAttribute)(const OrtShapeInferContext*, const char* name,
+                                               const OrtOpAttr**);  // 269
   OrtStatus* (*ShapeInferContext_SetOutputTypeShape)(const OrtShapeInferContext*, std::size_t,
                                                      const OrtTensorTypeAndShapeInfo*);  // 270
-  void* gap_271[3];
+  OrtStatus* (*SetSymbolicDimensions)(OrtTensorTypeAndShapeInfo*, const char* names[],
+                                      std::size_t rank);  // 271
+  OrtStatus* (*ReadOpAttr)(const OrtOpAttr*, OrtOpAttrType, void* data, std::size_t bytes,
+                           std::size_t* written);  // 272
+  void* gap_273[1];
   OrtStatus* (*KernelContext_ParallelFor)(const OrtKernelContext*, void (*body)(void*, std::size_t),
                                           std::size_t total, std::size_t batches,
                                           void* data);  // 274

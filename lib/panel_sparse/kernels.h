@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+
+#include "panel_sparse/panel_sparse_view.h"
+
+namespace edgecompress {
+
+// What the kernels of every instruction set share. The files that are compiled for one instruction
+// set include only this header and intrinsics: an inline function of the standard library compiled
+// there could replace the one the rest of the program uses, and stop it on an older processor.
+
+/// Activations of `tokens` tokens, quantized per token and group: x = scale * code, code in [-127,
+/// 127].
+struct QuantizedInputs {
+  std::int64_t tokens = 0;
+  std::int64_t stride = 0;  ///< from token to token, at least groups * group + 64
+  const std::int8_t* codes =
+      nullptr;                    ///< [tokens, stride]; 0 from the last column to groups * group
+  const float* scales = nullptr;  ///< [tokens, groups]
+  /// [tokens, groups]: -2^(bits-1) * the sum of the group's codes, where kernels that multiply
+  /// stored codes, code + 2^(bits-1), may start their sums.
+  const std::int32_t* offsets = nullptr;
+};
+
+inline constexpr std::int64_t kScratchRows = 18;  // 16 of codes, and scales of the smallest groups
+inline constexpr std::int64_t kScratchExtra = 8192;
+
+/// y[token, row] for the rows of panels [first_panel, last_panel).
+/// y: row stride `rows` of the matrix; the formula is
+///    y = sum over groups, in order, of fma(float(sum of code * input code), scale * input scale, y
+///    so far).
+/// scratch: of this thread, kScratchRows * groups * group + kScratchExtra bytes.
+using PanelKernel = void (*)(const PanelSparseView& matrix, const QuantizedInputs& inputs,
+                             std::int64_t first_panel, std::int64_t last_panel, float* y,
+                             std::uint8_t* scratch);
+
+/// Quantizes one group of one token; codes [count, padded) become 0. Returns the scale.
+using QuantizeGroup = float (*)(const float* x, std::int64_t count, std::int64_t padded,
+                                std::int8_t* codes);
+
+struct KernelSet {
+  PanelKernel multiply;
+  QuantizeGroup quantize_group;
+};
+
+KernelSet scalar_kernels();
+KernelSet avx2_kernels();    ///< AVX2, FMA, F16C
+KernelSet avx512_kernels();  ///< AVX-512 F, BW, VL, VNNI, VBMI2
+
+}  // namespace edgecompress
