@@ -13,11 +13,11 @@ struct Row {
   std::uint64_t bytes;
 };
 
-constexpr std::array kRows{
-    Row{DType::F64, "F64", 8}, Row{DType::F32, "F32", 4}, Row{DType::F16, "F16", 2},
-    Row{DType::BF16, "BF16", 2}, Row{DType::I64, "I64", 8}, Row{DType::I32, "I32", 4},
-    Row{DType::I16, "I16", 2}, Row{DType::I8, "I8", 1}, Row{DType::U8, "U8", 1},
-    Row{DType::Bool, "BOOL", 1}};
+constexpr std::array kRows{Row{DType::F64, "F64", 8}, Row{DType::F32, "F32", 4},
+                           Row{DType::F16, "F16", 2}, Row{DType::BF16, "BF16", 2},
+                           Row{DType::I64, "I64", 8}, Row{DType::I32, "I32", 4},
+                           Row{DType::I16, "I16", 2}, Row{DType::I8, "I8", 1},
+                           Row{DType::U8, "U8", 1},   Row{DType::Bool, "BOOL", 1}};
 
 const Row& row_of(DType dtype) {
   for (const Row& row : kRows) {

@@ -6,7 +6,8 @@
 
 namespace edgecompress {
 
-/// The element types of safetensors that edgecompress names. Names and sizes: safetensors format, README.
+/// The element types of safetensors that edgecompress names. Names and sizes: safetensors format,
+/// README.
 enum class DType { F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool };
 
 /// Returns the name that a safetensors header uses, for example "BF16".

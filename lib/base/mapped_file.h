@@ -11,7 +11,8 @@ namespace edgecompress {
 /// A regular file mapped read-only. Pages are read when touched and can be dropped behind a walk.
 class MappedFile {
  public:
-  /// Throws Error{Missing} when `path` is absent, unreadable or not a regular file (a pipe never blocks).
+  /// Throws Error{Missing} when `path` is absent, unreadable or not a regular file (a pipe never
+  /// blocks).
   explicit MappedFile(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -25,7 +26,8 @@ class MappedFile {
   /// Lets the kernel take back the pages wholly inside `part`, which must be a part of bytes().
   void drop(std::span<const std::byte> part) const;
 
-  /// Throws Error{Io} when the file's size or modification time is no longer what it was at opening.
+  /// Throws Error{Io} when the file's size or modification time is no longer what it was at
+  /// opening.
   void ensure_unchanged() const;
 
  private:

@@ -1,7 +1,5 @@
 #include "base/parallel.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -10,6 +8,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <sched.h>
 
 #include "base/error.h"
 
@@ -49,7 +49,8 @@ int available_threads() {
   int threads = ::sched_getaffinity(0, sizeof(set), &set) == 0
                     ? CPU_COUNT(&set)
                     : static_cast<int>(std::thread::hardware_concurrency());
-  std::ifstream limit("/sys/fs/cgroup/cpu.max");  // "<quota> <period>" in microseconds, or "max <period>"
+  std::ifstream limit(
+      "/sys/fs/cgroup/cpu.max");  // "<quota> <period>" in microseconds, or "max <period>"
   std::string quota;
   double period = 0;
   if (limit >> quota >> period && quota != "max" && period > 0) {

@@ -1,15 +1,15 @@
 #include "base/staged_output.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <utility>
 
 #include "base/error.h"
 
@@ -36,7 +36,8 @@ namespace fs = std::filesystem;
 
 void sync_folder(const fs::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;  // a folder that may be written but not read: its entries still sync with the disk
+  if (descriptor < 0)
+    return;  // a folder that may be written but not read: its entries still sync with the disk
   const int result = ::fsync(descriptor);
   const int error = errno;
   ::close(descriptor);
@@ -74,8 +75,7 @@ bool may_be_replaced(const fs::path& target) {
 }  // namespace
 
 StagedFile::StagedFile(fs::path path, std::uint64_t expected_bytes) : path_(std::move(path)) {
-  descriptor_ =
-      ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_output(path_, std::strerror(errno));
   if (expected_bytes > 0) {
     const int error = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(expected_bytes));

@@ -1,9 +1,10 @@
 #include "base/strict_json.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 
@@ -31,7 +32,8 @@ Position position_of(std::string_view text, std::size_t byte) {
   return at;
 }
 
-/// Builds the document while it looks for what nlohmann's own parser lets pass: repeated keys and deep nesting.
+/// Builds the document while it looks for what nlohmann's own parser lets pass: repeated keys and
+/// deep nesting.
 class Builder : public nlohmann::json_sax<Json> {
  public:
   explicit Builder(std::string source) : source_(std::move(source)) {}
@@ -103,7 +105,8 @@ class Builder : public nlohmann::json_sax<Json> {
 
   std::string source_;
   Json root_;
-  std::vector<Json*> open_;  // a parent only grows at its end after its last child is closed, so these stay valid
+  std::vector<Json*>
+      open_;  // a parent only grows at its end after its last child is closed, so these stay valid
   std::vector<std::set<std::string>> keys_;
   std::string key_;
 };
@@ -123,8 +126,7 @@ Json parse_strict_json(std::string_view text, const std::string& source) {
     const std::string& full = builder.syntax_error;
     const std::size_t colon = full.find("; last read");
     const std::size_t start = full.find("syntax error");
-    const std::string why =
-        start == std::string::npos ? full : full.substr(start, colon - start);
+    const std::string why = start == std::string::npos ? full : full.substr(start, colon - start);
     fail(concat(source, ":", at.line, ":", at.column, ": not JSON: ", why));
   }
   return builder.take();

@@ -1,15 +1,15 @@
 #include "calibrate/hidden_states.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <functional>
 #include <string>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "tensor/aten.h"
@@ -33,9 +33,9 @@ float* map_spill_file(std::uint64_t bytes, const std::filesystem::path& folder) 
   if (descriptor < 0) fail(errno);
   ::unlink(name.c_str());
   const int reserved = ::posix_fallocate(descriptor, 0, static_cast<off_t>(bytes));
-  void* const data = reserved == 0 ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                                            descriptor, 0)
-                                   : MAP_FAILED;
+  void* const data = reserved == 0
+                         ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
+                         : MAP_FAILED;
   const int error = reserved == 0 ? errno : reserved;
   ::close(descriptor);
   if (data == MAP_FAILED) fail(error);
@@ -65,8 +65,9 @@ HiddenStates::HiddenStates(std::int64_t count, std::int64_t length, std::int64_t
     return;
   }
   float* const data = map_spill_file(bytes, storage.spill_folder);
-  states_ = at::from_blob(data, {count, length, width},
-                          [bytes](void* mapping) { ::munmap(mapping, bytes); }, at::kFloat);
+  states_ = at::from_blob(
+      data, {count, length, width}, [bytes](void* mapping) { ::munmap(mapping, bytes); },
+      at::kFloat);
 }
 
 HiddenStates::HiddenStates(const TokenWindows& windows, const StoredMatrix& embedding,
@@ -105,9 +106,10 @@ std::int64_t windows_at_once(std::int64_t length) {
 
 void advance(HiddenStates& states, const BlockWeights& block, const RotaryTable& rotary,
              const ComputeTarget& target) {
-  for_each_piece(states, target, [&](std::int64_t begin, std::int64_t end, const at::Tensor& input) {
-    states.windows(begin, end).copy_(block_forward(block, rotary, input, {}));
-  });
+  for_each_piece(states, target,
+                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& input) {
+                   states.windows(begin, end).copy_(block_forward(block, rotary, input, {}));
+                 });
 }
 
 void observe(HiddenStates& states, const BlockWeights& block, const RotaryTable& rotary,

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <filesystem>
+
+#include <ATen/core/Tensor.h>
 
 #include "calibrate/token_windows.h"
 #include "decoder/block_forward.h"
@@ -16,11 +16,13 @@ struct HiddenStateStorage {
   std::filesystem::path spill_folder;  ///< empty: the system's temporary folder
 };
 
-/// The hidden states of some token windows on their way through the decoder blocks, [count, length, hidden_size] float on
-/// the CPU. Larger than the limit they are a mapped, already deleted file, which the kernel writes behind the walk.
+/// The hidden states of some token windows on their way through the decoder blocks, [count, length,
+/// hidden_size] float on the CPU. Larger than the limit they are a mapped, already deleted file,
+/// which the kernel writes behind the walk.
 class HiddenStates {
  public:
-  /// Starts with the embeddings of the windows' tokens. Reads only the rows of the embedding that occur.
+  /// Starts with the embeddings of the windows' tokens. Reads only the rows of the embedding that
+  /// occur.
   HiddenStates(const TokenWindows& windows, const StoredMatrix& embedding,
                const HiddenStateStorage& storage);
   /// Uninitialized activations of any width, kept the same way.
@@ -45,7 +47,8 @@ class HiddenStates {
   bool in_file_ = false;
 };
 
-/// Windows that go through a block together: about 4096 tokens, whatever the memory, so that results do not depend on it.
+/// Windows that go through a block together: about 4096 tokens, whatever the memory, so that
+/// results do not depend on it.
 std::int64_t windows_at_once(std::int64_t length);
 
 /// Replaces the states by the block's outputs. `block` must lie on `target` (to_target).

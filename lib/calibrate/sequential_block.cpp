@@ -50,8 +50,8 @@ void SequentialBlock::show_attention_mix(const BlockWeights& block, const TokenS
   const std::int64_t width = block.shape.num_attention_heads * block.head_dim;
   mixed_.emplace(states_.count(), states_.length(), width, storage_);
   for_each_piece(states_, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
-    const at::Tensor mixed = attention_mix(
-        block, rotary_, rms_norm(hidden, block.input_norm, block.rms_norm_eps));
+    const at::Tensor mixed =
+        attention_mix(block, rotary_, rms_norm(hidden, block.input_norm, block.rms_norm_eps));
     mixed_->windows(begin, end).copy_(mixed);
     mixed_->release(begin, end);
     sink(tokens_of(mixed));
@@ -77,16 +77,16 @@ void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink&
 void SequentialBlock::show_mlp_activation(const BlockWeights& block, const TokenSink& sink) {
   ensure(attended_.has_value(), "the MLP's inputs to have been shown");
   for_each_piece(*attended_, [&](std::int64_t, std::int64_t, const at::Tensor& attended) {
-    sink(tokens_of(mlp_activation(
-        block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps))));
+    sink(tokens_of(
+        mlp_activation(block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps))));
   });
 }
 
 void SequentialBlock::finish(const BlockWeights& block) {
   ensure(attended_.has_value(), "all groups to have been shown");
   for_each_piece(*attended_, [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
-    const at::Tensor activated = mlp_activation(
-        block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+    const at::Tensor activated =
+        mlp_activation(block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
     states_.windows(begin, end).copy_(attended + linear_output(block, LinearKind::Down, activated));
     states_.release(begin, end);
   });

@@ -14,9 +14,10 @@ constexpr std::uint64_t kTextLimitBytes = std::uint64_t{1} << 30;
 void refuse_foreign_ids(std::span<const std::int32_t> ids, std::int64_t vocab_size) {
   const auto largest = std::max_element(ids.begin(), ids.end());
   if (largest != ids.end() && *largest >= vocab_size) {
-    throw Error(ErrorKind::Malformed, "F25",
-                concat("the tokenizer gives id ", *largest, " but the model's vocabulary has ",
-                       vocab_size, " entries; tokenizer.json and config.json do not belong together"));
+    throw Error(
+        ErrorKind::Malformed, "F25",
+        concat("the tokenizer gives id ", *largest, " but the model's vocabulary has ", vocab_size,
+               " entries; tokenizer.json and config.json do not belong together"));
   }
 }
 
@@ -40,11 +41,10 @@ TokenWindows cut_windows(std::span<const std::int32_t> ids, const WindowChoice& 
                        .sha256 = {}};
   windows.ids.reserve(static_cast<std::size_t>(count * choice.length));
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t index =
-        choice.order == WindowOrder::Spread ? i * available / count : i;
+    const std::int64_t index = choice.order == WindowOrder::Spread ? i * available / count : i;
     const std::int64_t start = index * choice.length;
-    const auto window = ids.subspan(static_cast<std::size_t>(start),
-                                    static_cast<std::size_t>(choice.length));
+    const auto window =
+        ids.subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(choice.length));
     windows.ids.insert(windows.ids.end(), window.begin(), window.end());
   }
   windows.sha256 = sha256_hex(std::as_bytes(std::span(windows.ids)));
@@ -54,15 +54,15 @@ TokenWindows cut_windows(std::span<const std::int32_t> ids, const WindowChoice& 
 TokenWindows read_token_windows(const std::filesystem::path& text, const Tokenizer& tokenizer,
                                 const WindowChoice& choice, std::int64_t vocab_size) {
   const std::string content = read_text_file(text, kTextLimitBytes);
-  const std::vector<std::int32_t> ids = with_context(
-      concat("encoding ", text.string()), [&] { return tokenizer.encode(content, SpecialTokens::Add); });
+  const std::vector<std::int32_t> ids = with_context(concat("encoding ", text.string()), [&] {
+    return tokenizer.encode(content, SpecialTokens::Add);
+  });
   refuse_foreign_ids(ids, vocab_size);
   return cut_windows(ids, choice, text.filename().string());
 }
 
-TokenWindows read_calibration_windows(const std::filesystem::path& text,
-                                      const Tokenizer& tokenizer, const WindowChoice& choice,
-                                      std::int64_t vocab_size) {
+TokenWindows read_calibration_windows(const std::filesystem::path& text, const Tokenizer& tokenizer,
+                                      const WindowChoice& choice, std::int64_t vocab_size) {
   TokenWindows windows = read_token_windows(text, tokenizer, choice, vocab_size);
   const std::int64_t wanted = choice.max_count.value_or(windows.count);
   if (windows.count < wanted) {

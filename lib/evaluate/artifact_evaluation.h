@@ -8,19 +8,21 @@
 
 namespace edgecompress {
 
-/// Logits of an exported decoder, one window at a time from an empty cache. The session must outlive the result.
+/// Logits of an exported decoder, one window at a time from an empty cache. The session must
+/// outlive the result.
 WindowLogits artifact_logits(DecoderSession& session, const TokenWindows& windows);
 
 /// How far an artifact's logits lie from the model's it was made of.
 struct LogitAgreement {
-  double max_error = 0;    ///< largest |difference|
-  double mean_error = 0;   ///< mean |difference|
-  double max_logit = 0;    ///< largest |logit| of the model
+  double max_error = 0;   ///< largest |difference|
+  double mean_error = 0;  ///< mean |difference|
+  double max_logit = 0;   ///< largest |logit| of the model
 };
 LogitAgreement compare_logits(const TokenWindows& windows, const WindowLogits& model,
                               const WindowLogits& artifact);
 
-/// The largest |difference| between a prefill of the first window in one piece and the same tokens one by one.
+/// The largest |difference| between a prefill of the first window in one piece and the same tokens
+/// one by one.
 double cache_split_error(DecoderSession& session, const TokenWindows& windows,
                          std::int64_t max_tokens);
 

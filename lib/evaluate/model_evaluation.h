@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <functional>
 #include <optional>
+
+#include <ATen/core/Tensor.h>
 
 #include "base/progress.h"
 #include "calibrate/hidden_states.h"
@@ -34,7 +34,8 @@ WindowLogits window_logits(HiddenStates& states, const LanguageModelHead& head);
 LanguageModelScores score_windows(const TokenWindows& windows, const WindowLogits& logits,
                                   const WindowLogits& reference);
 
-/// Perplexity of a model folder on windows, with KL divergence and top-1 agreement to `reference` when not nullptr.
+/// Perplexity of a model folder on windows, with KL divergence and top-1 agreement to `reference`
+/// when not nullptr.
 LanguageModelScores evaluate_model(const ModelFolder& model, const ModelFolder* reference,
                                    const TokenWindows& windows, const EvaluationOptions& options,
                                    const Progress& progress);

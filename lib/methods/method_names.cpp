@@ -53,9 +53,9 @@ CalibrationNeed calibration_need(const MaskMethod& method, MaskRepair repair) {
                                                             : CalibrationNeed::None);
 }
 CalibrationNeed calibration_need(const StructuredCut& cut) {
-  return std::max(kStructuredScores.at(cut.score.index()).need,
-                  cut.repair == CutRepair::LeastSquares ? CalibrationNeed::Hessian
-                                                        : CalibrationNeed::None);
+  return std::max(
+      kStructuredScores.at(cut.score.index()).need,
+      cut.repair == CutRepair::LeastSquares ? CalibrationNeed::Hessian : CalibrationNeed::None);
 }
 
 }  // namespace edgecompress

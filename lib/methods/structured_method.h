@@ -37,7 +37,7 @@ enum class StructuredTarget { Parameters, Flops };
 struct StructuredCut {
   StructuredScore score = MagnitudeScore{};
   StructuredTarget target = StructuredTarget::Parameters;
-  double ratio = 0.2;                  ///< of the decoder blocks' linear parameters or FLOPs, 0..1
+  double ratio = 0.2;  ///< of the decoder blocks' linear parameters or FLOPs, 0..1
   CutRepair repair = CutRepair::None;
   std::int64_t channel_multiple = 32;  ///< FFN widths are rounded to a multiple of this
 };

@@ -4,9 +4,9 @@
 #include <array>
 #include <utility>
 
-#include "checkpoint/shard_index.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "checkpoint/shard_index.h"
 #include "onnx_export/external_data.h"
 #include "onnx_export/genai_config.h"
 #include "onnx_export/graph_builder.h"

@@ -17,7 +17,7 @@ constexpr std::int64_t kRandomLength = 192;
 
 enum class Arithmetic {
   Published,  ///< as a user's session computes
-  Exact,      ///< no rounding of activations, also where ONNX Runtime fuses DequantizeLinear and MatMul
+  Exact,  ///< no rounding of activations, also where ONNX Runtime fuses DequantizeLinear and MatMul
 };
 
 DecoderSession open_session(const OnnxRuntime& runtime, const std::filesystem::path& graph,
@@ -63,15 +63,14 @@ ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::files
   const TokenWindows windows = random_check_windows(model.config());
   HiddenStates states = final_hidden_states(model, windows, options.compute, progress);
   const LanguageModelHead head = load_head(model, options.compute.num_threads);
-  return check_artifact(graph,
-                        {.windows = windows,
-                         .origin = WindowOrigin::Random,
-                         .logits = window_logits(states, head)},
-                        options);
+  return check_artifact(
+      graph,
+      {.windows = windows, .origin = WindowOrigin::Random, .logits = window_logits(states, head)},
+      options);
 }
 
-ArtifactReport check_artifact(const std::filesystem::path& graph, const ArtifactReference& reference,
-                              const RunOptions& options) {
+ArtifactReport check_artifact(const std::filesystem::path& graph,
+                              const ArtifactReference& reference, const RunOptions& options) {
   const OnnxRuntime runtime(find_onnxruntime(options.onnxruntime));
   ArtifactReport report;
   report.onnxruntime_version = runtime.version();
@@ -101,8 +100,8 @@ ArtifactReport check_artifact(const std::filesystem::path& graph, const Artifact
   if (reference.origin == WindowOrigin::Random) return report;
 
   const double expected = score_windows(reference.windows, reference.logits, {}).perplexity;
-  refuse_mismatch("the relative perplexity difference",
-                  std::abs(exact.perplexity / expected - 1), kPerplexityTolerance);
+  refuse_mismatch("the relative perplexity difference", std::abs(exact.perplexity / expected - 1),
+                  kPerplexityTolerance);
   report.perplexity_exact = exact.perplexity;
   DecoderSession published = open_session(runtime, graph, options, Arithmetic::Published);
   report.perplexity_published =

@@ -11,8 +11,9 @@
 
 namespace edgecompress {
 
-/// Largest logit difference a correct artifact may show at accuracy level 0, as a share of the model's largest logit.
-/// Both sides compute in float with sums of a few thousand terms in different orders, which costs about 1e-5.
+/// Largest logit difference a correct artifact may show at accuracy level 0, as a share of the
+/// model's largest logit. Both sides compute in float with sums of a few thousand terms in
+/// different orders, which costs about 1e-5.
 inline constexpr double kLogitTolerance = 5e-4;
 /// Largest relative difference of the perplexities at accuracy level 0.
 inline constexpr double kPerplexityTolerance = 1e-3;
@@ -30,11 +31,12 @@ struct ArtifactReference {
 /// Token ids drawn from a fixed seed: enough to compare logits and to time when no text is given.
 TokenWindows random_check_windows(const LlamaConfig& config);
 
-/// Runs an artifact in ONNX Runtime and compares it with the model in memory: logits, KL divergence, top-1 and perplexity
-/// with exact arithmetic (accuracy level 0), the perplexity as published, and a prefill against token by token.
-/// Throws Error{Numeric} A-MISMATCH when a difference is beyond the tolerances above.
-ArtifactReport check_artifact(const std::filesystem::path& graph, const ArtifactReference& reference,
-                              const RunOptions& options);
+/// Runs an artifact in ONNX Runtime and compares it with the model in memory: logits, KL
+/// divergence, top-1 and perplexity with exact arithmetic (accuracy level 0), the perplexity as
+/// published, and a prefill against token by token. Throws Error{Numeric} A-MISMATCH when a
+/// difference is beyond the tolerances above.
+ArtifactReport check_artifact(const std::filesystem::path& graph,
+                              const ArtifactReference& reference, const RunOptions& options);
 
 /// The same with random_check_windows and the logits of the model folder itself.
 ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,

@@ -31,7 +31,7 @@ std::vector<std::int64_t> as_vector(const at::Tensor& indices) {
 
 /// The columns of a matrix that writes to the residual stream, in units that go together.
 struct OutputColumns {
-  const at::Tensor& weight;     ///< [hidden_size, units * unit_width]
+  const at::Tensor& weight;  ///< [hidden_size, units * unit_width]
   std::int64_t unit_width;
   std::int64_t units_kept;
 };
@@ -96,9 +96,9 @@ class BlockPruner {
   std::optional<LayerInputs> gather(InputGroup group, const BlockWeights& block) {
     const CalibrationNeed need = calibration_need(cut_);
     if (need == CalibrationNeed::None) return std::nullopt;
-    return gather_inputs(*tokens_, group, block,
-                         need == CalibrationNeed::Hessian ? InputDetail::Hessian
-                                                          : InputDetail::Norms);
+    return gather_inputs(
+        *tokens_, group, block,
+        need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms);
   }
 
   KeptOutput keep(const OutputColumns& columns, const std::optional<LayerInputs>& inputs,

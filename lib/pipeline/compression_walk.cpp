@@ -191,9 +191,8 @@ class Walk {
       }
       for (const LinearKind kind : layers_of(group)) {
         const LinearId id{index, kind};
-        with_context(concat("compressing ", module_name(id)), [&] {
-          compress_layer(id, inputs ? &*inputs : nullptr, history);
-        });
+        with_context(concat("compressing ", module_name(id)),
+                     [&] { compress_layer(id, inputs ? &*inputs : nullptr, history); });
         finished.weight(kind) = history.layers.at(kind).weight;
       }
     }
@@ -207,8 +206,12 @@ class Walk {
   void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
     const std::string module = module_name(id);
     const at::Tensor before = history.cut.weight(id.kind).contiguous();
-    LayerState layer{.weight = before, .keep = {}, .codes = {}, .damping_rung = {},
-                     .clipped_share = {}, .fallbacks = history.fallbacks};
+    LayerState layer{.weight = before,
+                     .keep = {},
+                     .codes = {},
+                     .damping_rung = {},
+                     .clipped_share = {},
+                     .fallbacks = history.fallbacks};
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
       if (std::holds_alternative<PruneStep>(step.action)) continue;
@@ -311,8 +314,8 @@ class Walk {
         {input_norm_module(index) + ".weight", vector_value(block.input_norm)},
         {post_attention_norm_module(index) + ".weight", vector_value(block.post_attention_norm)}};
     for (auto& [kind, layer] : history.layers) {
-      weights.emplace(kind, layer.codes ? WeightValue(std::move(*layer.codes))
-                                        : float_value(layer.weight));
+      weights.emplace(
+          kind, layer.codes ? WeightValue(std::move(*layer.codes)) : float_value(layer.weight));
       if (block.bias(kind).defined()) {
         vectors.emplace(module_name({index, kind}) + ".bias", vector_value(block.bias(kind)));
       }

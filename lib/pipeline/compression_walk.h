@@ -25,17 +25,19 @@ struct WalkTexts {
 
 /// What a walk measured.
 struct WalkResult {
-  std::vector<StageReport> stages;     ///< "dense", then one per step; scores only with evaluation tokens
+  std::vector<StageReport>
+      stages;  ///< "dense", then one per step; scores only with evaluation tokens
   std::vector<TensorReport> tensors;
-  std::unique_ptr<HiddenStates> final_states;  ///< of the last stage on the evaluation windows, or nullptr
-  LanguageModelHead head;                      ///< of the last stage
+  std::unique_ptr<HiddenStates>
+      final_states;        ///< of the last stage on the evaluation windows, or nullptr
+  LanguageModelHead head;  ///< of the last stage
 };
 
-/// Does all steps in one pass over the decoder blocks and stores each block when it is done. One decoder block (as float,
-/// once per step) and the hidden states are in memory.
+/// Does all steps in one pass over the decoder blocks and stores each block when it is done. One
+/// decoder block (as float, once per step) and the hidden states are in memory.
 ///
-/// Calibrated steps see the inputs that the already compressed blocks give. With evaluation tokens every stage of the
-/// model (dense, after each step) is carried along and scored at the end.
+/// Calibrated steps see the inputs that the already compressed blocks give. With evaluation tokens
+/// every stage of the model (dense, after each step) is carried along and scored at the end.
 WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
                 const EvaluationOptions& compute, CheckpointWriter& writer,
                 const Progress& progress);

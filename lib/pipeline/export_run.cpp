@@ -9,7 +9,6 @@
 #include "llama/linear_layers.h"
 #include "pipeline/run_environment.h"
 
-
 namespace edgecompress {
 std::string format_name(const OnnxFormat& format) {
   return std::holds_alternative<GenaiFormat>(format) ? "genai" : "onnx";

@@ -8,16 +8,17 @@
 
 namespace edgecompress {
 
-/// Exports a model folder (floating or quantized) and, unless told not to, runs the artifact in ONNX Runtime and compares
-/// it with the folder before the output appears. Returns the report that was written beside the artifact.
+/// Exports a model folder (floating or quantized) and, unless told not to, runs the artifact in
+/// ONNX Runtime and compares it with the folder before the output appears. Returns the report that
+/// was written beside the artifact.
 Report run_export(const ExportOptions& exporting, const RunOptions& options,
                   const Progress& progress);
 
 /// "genai" or "onnx".
 std::string format_name(const OnnxFormat& format);
 
-/// Writes report.json and edgecompress.manifest.json (size and SHA-256 of every file) and publishes the folder.
-/// files: name -> SHA-256 of what is in the folder already.
+/// Writes report.json and edgecompress.manifest.json (size and SHA-256 of every file) and publishes
+/// the folder. files: name -> SHA-256 of what is in the folder already.
 void publish_with_report(StagedFolder& output, const Report& report,
                          std::map<std::string, std::string> files);
 

@@ -94,8 +94,8 @@ struct LayerQuantizer {
         .mean_square = {mean_square.data_ptr<double>(), static_cast<std::size_t>(columns())}};
     GptqResult result = quantize_gptq(values_of(layer.weight), rows(), columns(), scheme, gptq,
                                       options.clip, {}, num_threads);
-    layer.clipped_share = static_cast<double>(result.num_clipped) /
-                          static_cast<double>(layer.weight.numel());
+    layer.clipped_share =
+        static_cast<double>(result.num_clipped) / static_cast<double>(layer.weight.numel());
     if (options.refine_rounds == 0) return std::move(result.matrix);
     const at::Tensor damped =
         damp(inputs->hessian(), factor->damping).matrix.to(at::kFloat).contiguous();

@@ -38,12 +38,12 @@ at::Tensor rounded_to(const at::Tensor& weight, DType dtype);
 
 /// One linear layer on its way through the mask and quantize steps.
 struct LayerState {
-  at::Tensor weight;                      ///< [out, in] float, contiguous; what is computed with
-  at::Tensor keep;                        ///< bool, true = keep; undefined without a mask
-  std::optional<QuantizedMatrix> codes;   ///< after a quantize step
-  std::optional<int> damping_rung;        ///< 0: as asked for; the larger one of the steps
-  std::optional<double> clipped_share;    ///< of the weights, beyond the end of the grid
-  std::vector<std::string> fallbacks;     ///< what was done instead of what was asked for
+  at::Tensor weight;                     ///< [out, in] float, contiguous; what is computed with
+  at::Tensor keep;                       ///< bool, true = keep; undefined without a mask
+  std::optional<QuantizedMatrix> codes;  ///< after a quantize step
+  std::optional<int> damping_rung;       ///< 0: as asked for; the larger one of the steps
+  std::optional<double> clipped_share;   ///< of the weights, beyond the end of the grid
+  std::vector<std::string> fallbacks;    ///< what was done instead of what was asked for
 };
 
 /// Lays the step's mask over a layer. inputs: nullptr for data-free methods.

@@ -31,8 +31,8 @@ EvalResult eval_model(const EvalRequest& request, const Progress& progress) {
   std::optional<ModelFolder> against;
   if (!request.against.empty()) against.emplace(ModelFolder::open(request.against));
   EvalResult result;
-  result.windows = read_token_windows(request.text, Tokenizer::open(request.model),
-                                      request.windows, model.config().vocab_size);
+  result.windows = read_token_windows(request.text, Tokenizer::open(request.model), request.windows,
+                                      model.config().vocab_size);
   result.scores = evaluate_model(model, against ? &*against : nullptr, result.windows,
                                  request.compute, progress);
   return result;

@@ -78,7 +78,8 @@ std::int64_t count_zeros(const StoredMatrix& matrix, int num_threads) {
   return total;
 }
 
-/// Counts the sparsity once more in the files that were written, which is the sparsity that is reported.
+/// Counts the sparsity once more in the files that were written, which is the sparsity that is
+/// reported.
 void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport>& tensors,
                             int num_threads) {
   for (TensorReport& tensor : tensors) {
@@ -173,8 +174,8 @@ class RecipeRun {
     checkpoint_files_ = writer.finish(model_);
     clock_.finish_stage("compress");
 
-    compressed_ = std::make_unique<ModelFolder>(
-        ModelFolder::open(output_.path() / checkpoint_folder()));
+    compressed_ =
+        std::make_unique<ModelFolder>(ModelFolder::open(output_.path() / checkpoint_folder()));
     count_written_sparsity(*compressed_, walked_.tensors, options_.compute.num_threads);
     report_.stages = walked_.stages;
     report_.tensors = walked_.tensors;

@@ -1,9 +1,9 @@
 #include "pipeline/run_environment.h"
 
-#include <sys/resource.h>
-
 #include <ctime>
 #include <fstream>
+
+#include <sys/resource.h>
 
 namespace edgecompress {
 namespace {

@@ -17,7 +17,8 @@ struct RunOptions {
   std::filesystem::path output;
   ExistingOutput existing = ExistingOutput::Refuse;
   EvaluationOptions compute;
-  Checkpoint checkpoint = Checkpoint::Discard;  ///< keep the compressed checkpoint beside an exported artifact
+  Checkpoint checkpoint =
+      Checkpoint::Discard;  ///< keep the compressed checkpoint beside an exported artifact
   ArtifactCheck artifact_check = ArtifactCheck::Run;
   SpeedTest speed_test = SpeedTest::Run;
   std::filesystem::path onnxruntime;  ///< empty: find_onnxruntime's places

@@ -25,9 +25,10 @@ void refuse_foreign_model(const ModelFolder& model, const Recipe& recipe) {
 
 void refuse_quantized_model(const ModelFolder& model) {
   if (!model.is_quantized()) return;
-  throw Error(ErrorKind::Unsupported, "C15",
-              concat(model.path().string(),
-                     " is quantized already; prune, mask and quantize start from floating weights"));
+  throw Error(
+      ErrorKind::Unsupported, "C15",
+      concat(model.path().string(),
+             " is quantized already; prune, mask and quantize start from floating weights"));
 }
 
 LlamaConfig with_widths(LlamaConfig config, const CutWidths& widths) {
@@ -51,7 +52,8 @@ CutWidths widths_of(const PruneStep& step, const LlamaConfig& config,
                   block.num_key_value_heads, block.intermediate_size, sequence_length);
 }
 
-/// A mask's runs must divide the rows they lie in, also after a cut; known before any weight is read.
+/// A mask's runs must divide the rows they lie in, also after a cut; known before any weight is
+/// read.
 void refuse_ragged_runs(const MaskStep& step, const LlamaConfig& config) {
   const auto* const pattern = std::get_if<NofM>(&step.pattern);
   if (pattern == nullptr) return;
@@ -59,9 +61,10 @@ void refuse_ragged_runs(const MaskStep& step, const LlamaConfig& config) {
     const std::string module = module_name({0, kind});
     const std::int64_t in_features = linear_shape(config, {0, kind}).in_features;
     if (in_features % pattern->of == 0 || !targets(step.targets, module)) continue;
-    throw Error(ErrorKind::Unsupported, "R18",
-                concat("pattern ", describe(step.pattern), " needs in_features to be a multiple of ",
-                       pattern->of, "; ", module, " has ", in_features));
+    throw Error(
+        ErrorKind::Unsupported, "R18",
+        concat("pattern ", describe(step.pattern), " needs in_features to be a multiple of ",
+               pattern->of, "; ", module, " has ", in_features));
   }
 }
 
@@ -170,9 +173,8 @@ WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
 
 std::string stage_name(const WalkPlan& plan, std::size_t step) {
   const std::string_view kind = stage_kind(plan.steps[step]);
-  const auto of_kind = std::count_if(plan.steps.begin(), plan.steps.end(), [&](const Step& other) {
-    return stage_kind(other) == kind;
-  });
+  const auto of_kind = std::count_if(plan.steps.begin(), plan.steps.end(),
+                                     [&](const Step& other) { return stage_kind(other) == kind; });
   return of_kind == 1 ? std::string(kind) : concat(kind, " (", plan.steps[step].id, ")");
 }
 

@@ -18,36 +18,37 @@ namespace edgecompress {
 
 /// A recipe's prune, mask and quantize steps resolved on one model, before any weight is read.
 struct WalkPlan {
-  std::vector<Step> steps;                 ///< in the recipe's order, without export
-  std::map<std::string, CutWidths> widths; ///< of each prune step, by its id
-  std::vector<LlamaConfig> configs;        ///< the model's before the first step and after each
+  std::vector<Step> steps;                  ///< in the recipe's order, without export
+  std::map<std::string, CutWidths> widths;  ///< of each prune step, by its id
+  std::vector<LlamaConfig> configs;         ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module
-  CalibrationNeed cut_need = CalibrationNeed::None;     ///< of the prune steps
-  CalibrationNeed layer_need = CalibrationNeed::None;   ///< of the mask and quantize steps
+  CalibrationNeed cut_need = CalibrationNeed::None;      ///< of the prune steps
+  CalibrationNeed layer_need = CalibrationNeed::None;    ///< of the mask and quantize steps
   std::vector<std::string> warnings;
 
   const LlamaConfig& output_config() const { return configs.back(); }
-  bool needs_calibration() const {
-    return std::max(cut_need, layer_need) > CalibrationNeed::None;
-  }
+  bool needs_calibration() const { return std::max(cut_need, layer_need) > CalibrationNeed::None; }
 };
 
-/// Throws Error{Usage} or Error{Unsupported} for everything that can be refused without reading a weight: patterns that
-/// match nothing, a cut that cannot be made, a model that is already quantized.
+/// Throws Error{Usage} or Error{Unsupported} for everything that can be refused without reading a
+/// weight: patterns that match nothing, a cut that cannot be made, a model that is already
+/// quantized.
 WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe);
 
-/// "pruned", "masked" or "quantized"; with the step's id behind it when the recipe has several of that kind.
+/// "pruned", "masked" or "quantized"; with the step's id behind it when the recipe has several of
+/// that kind.
 std::string stage_name(const WalkPlan& plan, std::size_t step);
 
-/// The parts of a stage's report that the plan knows: name, parameters and bytes. stage 0 is the dense model, stage i + 1
-/// the model after step i.
+/// The parts of a stage's report that the plan knows: name, parameters and bytes. stage 0 is the
+/// dense model, stage i + 1 the model after step i.
 StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan, std::size_t stage);
 
 /// The parts of a tensor's report that the plan knows: shapes, form, target, bytes.
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,
                                    const std::string& module);
 
-/// Bytes of a module's weight as CheckpointWriter stores it: values, or codes, scales and zero points.
+/// Bytes of a module's weight as CheckpointWriter stores it: values, or codes, scales and zero
+/// points.
 std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form);
 
 /// Name and shape of every matrix of a model: embedding, linear layers by block, head unless tied.

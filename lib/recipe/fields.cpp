@@ -137,15 +137,17 @@ class ValueCheck {
 
  private:
   void wrong_type(const YamlNode& value, std::string_view expected, std::string hint = {}) const {
-    const std::string found = value.kind == YamlNode::Kind::Scalar ? backquoted(value.text)
-                                                               : std::string(kind_name(value.kind));
+    const std::string found = value.kind == YamlNode::Kind::Scalar
+                                  ? backquoted(value.text)
+                                  : std::string(kind_name(value.kind));
     problems_.add({"R9",
                    concat(where_, " must be ", expected, ", found ", found),
                    value.at,
                    std::move(hint),
                    {}});
   }
-  void out_of_range(const YamlNode& value, const std::string& expected, std::string hint = {}) const {
+  void out_of_range(const YamlNode& value, const std::string& expected,
+                    std::string hint = {}) const {
     problems_.add({"R10",
                    concat(where_, " must be ", expected, ", found ", backquoted(value.text)),
                    value.at,
@@ -359,7 +361,8 @@ void check_field(const YamlNode& value, const Field& field, const Shape& shape, 
       shape.path.empty() ? std::string(field.key) : concat(shape.path, ".", field.key);
   if (field.kind == FieldKind::Object) return check_shape(value, *field.shape, root, problems);
   if (field.kind != FieldKind::Objects) return ValueCheck(field, where, problems).check(value);
-  if (value.kind != YamlNode::Kind::List && !(value.kind == YamlNode::Kind::Null && field.key == "steps")) {
+  if (value.kind != YamlNode::Kind::List &&
+      !(value.kind == YamlNode::Kind::Null && field.key == "steps")) {
     problems.add({"R9",
                   concat(where, " must be a list, found ", kind_name(value.kind)),
                   value.at,

@@ -102,16 +102,15 @@ constexpr std::array kGptqOptions{
 
 QuantizeMethod read_gptq(const ObjectReader& step) {
   const std::string clip = step.text("clip", "importance");
-  return GptqOptions{.clip = clip == "none"           ? GptqClip::None
-                             : clip == "weight-error" ? GptqClip::WeightError
-                                                      : GptqClip::Importance,
-                     .act_order = step.boolean("act_order", true),
-                     .damping = step.share("damping", GptqOptions{}.damping),
-                     .refine_rounds = static_cast<int>(
-                         step.integer("refine_rounds", GptqOptions{}.refine_rounds)),
-                     .on_singular = step.text("on_singular", "fallback") == "fail"
-                                        ? OnSingular::Fail
-                                        : OnSingular::Fallback};
+  return GptqOptions{
+      .clip = clip == "none"           ? GptqClip::None
+              : clip == "weight-error" ? GptqClip::WeightError
+                                       : GptqClip::Importance,
+      .act_order = step.boolean("act_order", true),
+      .damping = step.share("damping", GptqOptions{}.damping),
+      .refine_rounds = static_cast<int>(step.integer("refine_rounds", GptqOptions{}.refine_rounds)),
+      .on_singular =
+          step.text("on_singular", "fallback") == "fail" ? OnSingular::Fail : OnSingular::Fallback};
 }
 
 constexpr std::array kQuantizers{

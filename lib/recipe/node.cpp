@@ -142,7 +142,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   bool wants_key() const {
-    return !open_.empty() && open_.back().node->kind == YamlNode::Kind::Map && !open_.back().value_next;
+    return !open_.empty() && open_.back().node->kind == YamlNode::Kind::Map &&
+           !open_.back().value_next;
   }
 
   [[noreturn]] void refuse_key(const SourceSpan& at) {

@@ -15,10 +15,10 @@ struct YamlNode {
 
   Kind kind = Kind::Null;
   SourceSpan at;
-  std::string text;            ///< Scalar: without quotes
-  bool quoted = false;         ///< Scalar: written in quotes or as a block
-  std::vector<YamlNode> items;     ///< List
-  std::vector<Entry> entries;  ///< Map, in file order
+  std::string text;             ///< Scalar: without quotes
+  bool quoted = false;          ///< Scalar: written in quotes or as a block
+  std::vector<YamlNode> items;  ///< List
+  std::vector<Entry> entries;   ///< Map, in file order
 
   /// The value of a map's key; nullptr when this is no map or lacks the key.
   const YamlNode* find(std::string_view key) const;

@@ -126,8 +126,7 @@ class StepReader {
   MaskStep read_mask(const ObjectReader& body) {
     MaskStep step{.method = read_mask_method(body), .pattern = {}};
     step.repair = read_repair<MaskRepair>(body);
-    const bool by_repair =
-        calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
+    const bool by_repair = calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
     check_calibration(calibration_need(step.method, step.repair), body,
                       by_repair ? "repair" : "method");
     const std::string pattern = body.text("pattern", "");
@@ -272,8 +271,7 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
     }
     recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
   }
-  if (reader.has("evaluate"))
-    recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
+  if (reader.has("evaluate")) recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
   problems.fail_if_any();
   return recipe;
 }

@@ -81,9 +81,10 @@ const YamlNode* ObjectReader::find(std::string_view key) const {
 
 bool ObjectReader::has_other_keys(std::string_view key) const {
   if (node_ == nullptr || node_->kind != YamlNode::Kind::Map) return true;
-  return std::any_of(node_->entries.begin(), node_->entries.end(), [&](const YamlNode::Entry& entry) {
-    return entry.key != key && !entry.key.starts_with("x-");
-  });
+  return std::any_of(node_->entries.begin(), node_->entries.end(),
+                     [&](const YamlNode::Entry& entry) {
+                       return entry.key != key && !entry.key.starts_with("x-");
+                     });
 }
 
 SourceSpan ObjectReader::at(std::string_view key) const {
@@ -109,7 +110,7 @@ bool ObjectReader::boolean(std::string_view key, bool otherwise) const {
 std::string ObjectReader::text(std::string_view key, std::string_view otherwise) const {
   const YamlNode* const value = find(key);
   return value == nullptr || value->kind != YamlNode::Kind::Scalar ? std::string(otherwise)
-                                                               : value->text;
+                                                                   : value->text;
 }
 
 std::vector<std::string> ObjectReader::texts(std::string_view key) const {

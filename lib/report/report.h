@@ -2,50 +2,54 @@
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace edgecompress {
 
 /// What happened to one tensor.
 struct TensorReport {
-  std::string name;                        ///< the module, for example "model.layers.3.mlp.up_proj"
+  std::string name;  ///< the module, for example "model.layers.3.mlp.up_proj"
   std::vector<std::int64_t> shape_before;
   std::vector<std::int64_t> shape_after;
-  std::string stored_as;                   ///< "F16", "int4", ...
+  std::string stored_as;  ///< "F16", "int4", ...
   std::optional<std::int64_t> bits;
   std::optional<std::int64_t> group_size;  ///< 0: per channel
   std::optional<bool> symmetric;
-  std::optional<double> sparsity_target;   ///< 0..1
-  double sparsity = 0;                     ///< counted in what was written, 0..1
-  std::optional<double> relative_output_error = {};  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
-                                                ///< calibration text, W as for the weight error
-  std::optional<std::int64_t> damping_rung = {};  ///< how often the damping of the Hessian was raised
-  std::optional<double> clipped_share = {};       ///< of the weights: beyond the end of their grid, 0..1
-  std::vector<std::string> fallbacks = {};        ///< what was done instead of what was asked for
-  std::optional<double> relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
+  std::optional<double> sparsity_target;  ///< 0..1
+  double sparsity = 0;                    ///< counted in what was written, 0..1
+  std::optional<double> relative_output_error =
+      {};  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
+           ///< calibration text, W as for the weight error
+  std::optional<std::int64_t> damping_rung =
+      {};                                    ///< how often the damping of the Hessian was raised
+  std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1
+  std::vector<std::string> fallbacks = {};   ///< what was done instead of what was asked for
+  std::optional<double>
+      relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;
   std::int64_t bytes_after = 0;
 };
 
 /// A model at one stage of the work.
 struct StageReport {
-  std::string stage;  ///< "dense", "pruned", "masked", "quantized", "artifact"
-  std::int64_t parameters = 0;             ///< of the whole model, zeros included
-  std::int64_t size_bytes = 0;             ///< of the weights as that stage stores them
-  double sparsity = 0;                     ///< share of zeros among the decoder blocks' linear weights, 0..1
+  std::string stage;            ///< "dense", "pruned", "masked", "quantized", "artifact"
+  std::int64_t parameters = 0;  ///< of the whole model, zeros included
+  std::int64_t size_bytes = 0;  ///< of the weights as that stage stores them
+  double sparsity = 0;          ///< share of zeros among the decoder blocks' linear weights, 0..1
   std::optional<double> perplexity;
   std::optional<double> kl_divergence_nats;  ///< mean KL(dense || stage)
-  std::optional<double> top1_agreement;      ///< share of positions with the dense model's argmax, 0..1
+  std::optional<double> top1_agreement;  ///< share of positions with the dense model's argmax, 0..1
 };
 
 /// How the perplexities were measured.
 struct EvaluationReport {
   std::string protocol;
-  std::string text;          ///< the text's file name, no folder
-  std::int64_t window = 0;   ///< tokens
+  std::string text;         ///< the text's file name, no folder
+  std::int64_t window = 0;  ///< tokens
   std::int64_t windows = 0;
   std::int64_t target_tokens = 0;
   std::string token_sha256;  ///< of the windows' ids, little-endian int32
@@ -54,13 +58,14 @@ struct EvaluationReport {
 
 /// The artifact against the compressed model in memory.
 struct ArtifactReport {
-  std::string format;              ///< "genai" or "onnx"
-  std::string onnxruntime_version;  ///< empty when the artifact was not run
-  std::optional<double> max_logit_error;     ///< at accuracy level 0
+  std::string format;                     ///< "genai" or "onnx"
+  std::string onnxruntime_version;        ///< empty when the artifact was not run
+  std::optional<double> max_logit_error;  ///< at accuracy level 0
   std::optional<double> mean_logit_error;
   std::optional<double> kl_divergence_nats;  ///< mean KL(compressed || artifact), level 0
   std::optional<double> top1_agreement;
-  std::optional<double> cache_split_error;   ///< largest logit difference of a prefill in one piece and token by token
+  std::optional<double>
+      cache_split_error;  ///< largest logit difference of a prefill in one piece and token by token
   std::optional<double> perplexity_exact;      ///< accuracy level 0
   std::optional<double> perplexity_published;  ///< as the artifact is written
   std::int64_t size_bytes = 0;
@@ -84,10 +89,10 @@ struct RunEnvironment {
 /// What a run did and measured. Schema edgecompress.report/v1, docs/report-format.md.
 struct Report {
   std::string tool_version;
-  std::string command;            ///< "run", "prune", ...
-  std::string model_name;         ///< the folder's name
+  std::string command;     ///< "run", "prune", ...
+  std::string model_name;  ///< the folder's name
   std::string model_config_sha256;
-  std::string recipe;             ///< the effective recipe's text; empty without one
+  std::string recipe;  ///< the effective recipe's text; empty without one
   std::string recipe_sha256;
   std::int64_t parameters_before = 0;
   std::int64_t parameters_after = 0;
@@ -102,11 +107,12 @@ struct Report {
   RunEnvironment environment;
 };
 
-/// The report as JSON in a fixed key order. Numbers that are not finite appear as text ("NaN", "Infinity") beside
-/// "nonfinite": true in the document's root.
+/// The report as JSON in a fixed key order. Numbers that are not finite appear as text ("NaN",
+/// "Infinity") beside "nonfinite": true in the document's root.
 nlohmann::ordered_json report_json(const Report& report);
 
-/// A table for the terminal: one row per stage, then the artifact, then warnings. ASCII, at most 100 columns.
+/// A table for the terminal: one row per stage, then the artifact, then warnings. ASCII, at most
+/// 100 columns.
 std::string report_table(const Report& report);
 
 }  // namespace edgecompress

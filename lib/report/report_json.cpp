@@ -113,7 +113,8 @@ class ReportWriter {
     put_exact(out, "damping_rung", tensor.damping_rung);
     put(out, "clipped_share", tensor.clipped_share);
     if (!tensor.fallbacks.empty()) {
-      for (const std::string& fallback : tensor.fallbacks) out["fallbacks"].push_back(text(fallback));
+      for (const std::string& fallback : tensor.fallbacks)
+        out["fallbacks"].push_back(text(fallback));
     }
     out["bytes_before"] = tensor.bytes_before;
     out["bytes_after"] = tensor.bytes_after;

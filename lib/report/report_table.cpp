@@ -121,14 +121,15 @@ std::string wrapped(const std::string& label, const std::string& text) {
 std::string artifact_lines(const ArtifactReport& artifact) {
   const std::string what = concat(ascii(artifact.format), ", ", size(artifact.size_bytes));
   if (artifact.onnxruntime_version.empty()) return wrapped("artifact  ", what + ", not run");
-  std::string out = wrapped("artifact  ", concat(what, ", run by ONNX Runtime ",
-                                                 ascii(artifact.onnxruntime_version)));
+  std::string out = wrapped(
+      "artifact  ", concat(what, ", run by ONNX Runtime ", ascii(artifact.onnxruntime_version)));
   const std::string indent(10, ' ');
-  out += wrapped(indent, concat("against the compressed model: logit error ",
-                                formatted("%.1e", artifact.max_logit_error.value_or(NAN)), ", mean ",
-                                formatted("%.1e", artifact.mean_logit_error.value_or(NAN)), ", KL ",
-                                formatted("%.1e", artifact.kl_divergence_nats.value_or(NAN)),
-                                ", top-1 ", percent(artifact.top1_agreement.value_or(NAN))));
+  out +=
+      wrapped(indent, concat("against the compressed model: logit error ",
+                             formatted("%.1e", artifact.max_logit_error.value_or(NAN)), ", mean ",
+                             formatted("%.1e", artifact.mean_logit_error.value_or(NAN)), ", KL ",
+                             formatted("%.1e", artifact.kl_divergence_nats.value_or(NAN)),
+                             ", top-1 ", percent(artifact.top1_agreement.value_or(NAN))));
   out += wrapped(indent, concat("prefill in one piece and token by token differ by ",
                                 formatted("%.1e", artifact.cache_split_error.value_or(NAN))));
   std::string measured;

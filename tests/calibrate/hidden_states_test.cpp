@@ -1,17 +1,18 @@
 #include "calibrate/hidden_states.h"
 
+#include <ATen/Parallel.h>
+
 #include "calibrate/layer_inputs.h"
 #include "support/catch.h"
 #include "support/random_block.h"
-#include <ATen/Parallel.h>
-
 #include "tensor/aten.h"
 
 namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kHidden = 16;
-const BlockShape kShape{.num_attention_heads = 2, .num_key_value_heads = 1, .intermediate_size = 24};
+const BlockShape kShape{
+    .num_attention_heads = 2, .num_key_value_heads = 1, .intermediate_size = 24};
 
 TokenWindows some_windows(std::int64_t count, std::int64_t length) {
   std::vector<std::int32_t> ids;
@@ -40,7 +41,8 @@ TEST_CASE("states start as the embeddings of their tokens", "[calibrate]") {
 }
 
 TEST_CASE("states in a file are the states in memory", "[calibrate]") {
-  const TokenWindows windows = some_windows(5, 2100);  // one window fills a piece of about 4096 tokens
+  const TokenWindows windows =
+      some_windows(5, 2100);  // one window fills a piece of about 4096 tokens
   const BlockWeights block = random_block(kShape, kHidden, 8, 4);
   const RotaryTable rotary = test_rotary_table(8, 2100);
   HiddenStates in_memory(windows, some_embedding(), {});
@@ -48,7 +50,8 @@ TEST_CASE("states in a file are the states in memory", "[calibrate]") {
   advance(in_memory, block, rotary, {});
   advance(in_file, block, rotary, {});
   CHECK(in_memory.windows(0, 5).equal(in_file.windows(0, 5)));
-  CHECK_FALSE(in_memory.windows(0, 5).equal(HiddenStates(windows, some_embedding(), {}).windows(0, 5)));
+  CHECK_FALSE(
+      in_memory.windows(0, 5).equal(HiddenStates(windows, some_embedding(), {}).windows(0, 5)));
 }
 
 TEST_CASE("results are the same bytes for any number of threads", "[calibrate][property]") {
@@ -92,9 +95,8 @@ TEST_CASE("a block shown group by group computes what the whole block computes",
   }
   tokens.finish(block);
   std::vector<at::Tensor> expected;
-  observe(advanced, block, rotary, {}, [&](InputGroup, const at::Tensor& input) {
-    expected.push_back(input.flatten(0, 1));
-  });
+  observe(advanced, block, rotary, {},
+          [&](InputGroup, const at::Tensor& input) { expected.push_back(input.flatten(0, 1)); });
   advance(advanced, block, rotary, {});
   CHECK(shown.windows(0, 3).equal(advanced.windows(0, 3)));
   REQUIRE(seen.size() == expected.size());

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <sys/wait.h>
-
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <string>
+
+#include <sys/wait.h>
 
 #include "support/temp_dir.h"
 
@@ -27,8 +27,8 @@ inline std::string file_text(const std::filesystem::path& path) {
 inline CommandRun run_command(const std::string& arguments, const TempDir& folder) {
   const std::filesystem::path out = folder.path() / "stdout.txt";
   const std::filesystem::path err = folder.path() / "stderr.txt";
-  const std::string line = "cd " EDGECOMPRESS_SOURCE_DIR " && " EDGECOMPRESS_PROGRAM " " + arguments +
-                           " >" + out.string() + " 2>" + err.string() + " </dev/null";
+  const std::string line = "cd " EDGECOMPRESS_SOURCE_DIR " && " EDGECOMPRESS_PROGRAM " " +
+                           arguments + " >" + out.string() + " 2>" + err.string() + " </dev/null";
   const int status = std::system(line.c_str());
   return {.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
           .out = file_text(out),

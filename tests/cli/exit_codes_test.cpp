@@ -82,7 +82,8 @@ TEST_CASE("each kind of refusal has its exit code, and nothing is left behind", 
   CHECK(truncated.exit_code == 65);
   CHECK(contains(truncated.err, "error[S27]"));
 
-  std::ofstream(model / "config.json") << R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})";
+  std::ofstream(model / "config.json")
+      << R"({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})";
   const CommandRun other_model = run_command(quantize + out + "2", folder);
   CHECK(other_model.exit_code == 69);
   CHECK(contains(other_model.err, "GPT2LMHeadModel"));
@@ -96,15 +97,15 @@ TEST_CASE("each kind of refusal has its exit code, and nothing is left behind", 
 TEST_CASE("too little text is refused before any weight is read", "[cli]") {
   const TempDir folder;
   const fs::path text = folder.write("short.txt", "Only a few words.");
-  const CommandRun run = run_command(
-      "prune --model tests/models/mini-llama --ratio 20% --calibration " + text.string() + " -o " +
-          (folder.path() / "out").string(),
-      folder);
+  const CommandRun run =
+      run_command("prune --model tests/models/mini-llama --ratio 20% --calibration " +
+                      text.string() + " -o " + (folder.path() / "out").string(),
+                  folder);
   CHECK(run.exit_code == 65);
   CHECK(contains(run.err, "error[F24]"));
-  const CommandRun none = run_command("prune --model tests/models/mini-llama --ratio 20% -o " +
-                                          (folder.path() / "out").string(),
-                                      folder);
+  const CommandRun none = run_command(
+      "prune --model tests/models/mini-llama --ratio 20% -o " + (folder.path() / "out").string(),
+      folder);
   CHECK(none.exit_code == 2);
   CHECK(contains(none.err, "--calibration"));
 }

@@ -60,10 +60,11 @@ TEST_CASE("a run gives the same bytes with any number of threads, and twice", "[
   const TempDir folder;
   write_recipe(folder, kAllSteps);
   const auto run = [&](const std::string& name, const std::string& threads) {
-    const CommandRun done = run_command(
-        "run " + (folder.path() / "test.ec.yaml").string() + " --model " + kModel + " -o " +
-            (folder.path() / name).string() + " --keep-checkpoint --skip-speed-test --threads " + threads,
-        folder);
+    const CommandRun done =
+        run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " + kModel +
+                        " -o " + (folder.path() / name).string() +
+                        " --keep-checkpoint --skip-speed-test --threads " + threads,
+                    folder);
     INFO(done.err);
     REQUIRE(done.exit_code == 0);
     return comparable(folder.path() / name);
@@ -85,10 +86,10 @@ TEST_CASE("the report counts what lies in the written files", "[cli]") {
   const TempDir folder;
   write_recipe(folder, kAllSteps);
   const fs::path out = folder.path() / "out";
-  const CommandRun done = run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " +
-                                          kModel + " -o " + out.string() +
-                                          " --keep-checkpoint --json",
-                                      folder);
+  const CommandRun done =
+      run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " + kModel +
+                      " -o " + out.string() + " --keep-checkpoint --json",
+                  folder);
   INFO(done.err);
   REQUIRE(done.exit_code == 0);
   const nlohmann::json report = nlohmann::json::parse(done.out);
@@ -138,10 +139,11 @@ TEST_CASE("the report counts what lies in the written files", "[cli]") {
 
 TEST_CASE("prune, quantize and export one after the other give the bytes of one run", "[cli]") {
   const TempDir folder;
-  write_recipe(folder,
-               "  - { id: cut, prune: { score: magnitude-l2, ratio: 25% } }\n"
-               "  - { id: quant, quantize: { method: rtn, weights: { bits: 4, group_size: 32 } } }\n"
-               "  - { id: artifact, export: { format: genai } }\n");
+  write_recipe(
+      folder,
+      "  - { id: cut, prune: { score: magnitude-l2, ratio: 25% } }\n"
+      "  - { id: quant, quantize: { method: rtn, weights: { bits: 4, group_size: 32 } } }\n"
+      "  - { id: artifact, export: { format: genai } }\n");
   const std::string at = folder.path().string();
   const auto must = [&](const std::string& arguments) {
     const CommandRun done = run_command(arguments, folder);
@@ -149,7 +151,8 @@ TEST_CASE("prune, quantize and export one after the other give the bytes of one 
     REQUIRE(done.exit_code == 0);
   };
   must("run " + at + "/test.ec.yaml --model " + kModel + " -o " + at + "/whole --skip-speed-test");
-  must("prune --model " + std::string(kModel) + " -o " + at + "/pruned --ratio 25% --score magnitude-l2");
+  must("prune --model " + std::string(kModel) + " -o " + at +
+       "/pruned --ratio 25% --score magnitude-l2");
   must("quantize --model " + at + "/pruned -o " + at + "/quantized --group-size 32");
   must("export --model " + at + "/quantized -o " + at + "/artifact");
   CHECK((file_text(at + "/whole/model.onnx.data") == file_text(at + "/artifact/model.onnx.data")));
@@ -160,8 +163,10 @@ TEST_CASE("standard ONNX is exported and scored like genai's form", "[cli]") {
   const TempDir folder;
   const std::string at = folder.path().string();
   const std::string eval = " --text calibration/evaluation.txt --window 128 --windows 2 --json";
-  REQUIRE(run_command("quantize --model " + std::string(kModel) + " -o " + at + "/q --bits 8 --group-size 64",
-                      folder).exit_code == 0);
+  REQUIRE(run_command("quantize --model " + std::string(kModel) + " -o " + at +
+                          "/q --bits 8 --group-size 64",
+                      folder)
+              .exit_code == 0);
   const auto perplexity = [&](const std::string& arguments) {
     const CommandRun done = run_command("eval " + arguments + eval, folder);
     INFO(done.err);
@@ -174,7 +179,8 @@ TEST_CASE("standard ONNX is exported and scored like genai's form", "[cli]") {
         "export --model " + at + "/q -o " + at + "/" + format + " --format " + format, folder);
     INFO(done.err);
     REQUIRE(done.exit_code == 0);
-    // ONNX Runtime rounds activations to 8 bits (accuracy level 4); exactness is checked by export itself
+    // ONNX Runtime rounds activations to 8 bits (accuracy level 4); exactness is checked by export
+    // itself
     CHECK(std::abs(perplexity("--artifact " + at + "/" + format) / model - 1) < 0.01);
   }
 }

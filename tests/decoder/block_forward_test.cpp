@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::int64_t kHidden = 24;
 constexpr std::int64_t kHeadDim = 8;
-const BlockShape kShape{.num_attention_heads = 4, .num_key_value_heads = 2, .intermediate_size = 20};
+const BlockShape kShape{
+    .num_attention_heads = 4, .num_key_value_heads = 2, .intermediate_size = 20};
 
 double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   return (a - b).abs().max().item<double>();

@@ -18,7 +18,8 @@ TEST_CASE("a model that knows nothing has the vocabulary's size as perplexity", 
   CHECK_FALSE(scores.kl_divergence_nats.has_value());
 }
 
-TEST_CASE("the position before a token predicts it, and the last one predicts nothing", "[evaluate]") {
+TEST_CASE("the position before a token predicts it, and the last one predicts nothing",
+          "[evaluate]") {
   at::Tensor logits = at::zeros({3, 4});
   logits[0][2] = 2.0;   // predicts token 1 of the window
   logits[1][1] = 3.0;   // predicts token 2
@@ -30,7 +31,8 @@ TEST_CASE("the position before a token predicts it, and the last one predicts no
   CHECK(std::abs(sum.scores().perplexity - std::exp(-(first + second) / 2)) < 1e-6);
 }
 
-TEST_CASE("divergence and agreement are against the reference, over predicting positions", "[evaluate]") {
+TEST_CASE("divergence and agreement are against the reference, over predicting positions",
+          "[evaluate]") {
   at::manual_seed(1);
   const at::Tensor reference = at::randn({3, 5});
   at::Tensor model = reference.clone();
@@ -46,7 +48,8 @@ TEST_CASE("divergence and agreement are against the reference, over predicting p
   other.add_window(model, ids, reference);
   const at::Tensor p = at::softmax(reference[0], 0);
   const double expected =
-      (p * (at::log_softmax(reference[0], 0) - at::log_softmax(model[0], 0))).sum().item<double>() / 2;
+      (p * (at::log_softmax(reference[0], 0) - at::log_softmax(model[0], 0))).sum().item<double>() /
+      2;
   CHECK(std::abs(other.scores().kl_divergence_nats.value() - expected) < 1e-6);
   CHECK(other.scores().top1_agreement.value() == 0.5);
 }

@@ -101,9 +101,9 @@ TEST_CASE("masks of several steps add up, and stay when the layer is quantized",
   layer = mask_layer(mask_layer(layer, nullptr, rows, DType::F32), nullptr, runs, DType::F32);
   const at::Tensor dropped = layer.keep.logical_not();
   CHECK(dropped.sum().item<std::int64_t>() >= 32 * 32);  // half of every run at least
-  const LayerState quantized =
-      quantize_layer(layer, nullptr, {.bits = 4, .group_size = 32, .symmetry = Symmetry::Asymmetric},
-                     RtnOptions{}, 1);
+  const LayerState quantized = quantize_layer(
+      layer, nullptr, {.bits = 4, .group_size = 32, .symmetry = Symmetry::Asymmetric}, RtnOptions{},
+      1);
   CHECK(quantized.weight.masked_select(dropped).eq(0).all().item<bool>());
   CHECK(quantized.codes->scheme().bits == 4);
 }
@@ -118,7 +118,8 @@ TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipe
   LayerState layer;
   layer.weight = at::randn({16, 24});
   const auto loss = [&](MaskRepair repair) {
-    const MaskStep step{.method = WandaMask{}, .pattern = PerRow{.sparsity = 0.5}, .repair = repair};
+    const MaskStep step{
+        .method = WandaMask{}, .pattern = PerRow{.sparsity = 0.5}, .repair = repair};
     const LayerState masked = mask_layer(layer, &group, step, DType::F32);
     CHECK(masked.weight.eq(0).sum().item<std::int64_t>() == 16 * 12);
     return at::matmul(inputs, (masked.weight - layer.weight).t()).square().sum().item<double>();

@@ -5,7 +5,8 @@
 
 namespace edgecompress {
 
-/// A decoder block of that shape with seeded random weights, every tensor different at every position.
+/// A decoder block of that shape with seeded random weights, every tensor different at every
+/// position.
 inline BlockWeights random_block(const BlockShape& shape, std::int64_t hidden_size,
                                  std::int64_t head_dim, std::uint64_t seed) {
   at::manual_seed(seed);

@@ -17,7 +17,8 @@ TEST_CASE("a sum is the same for any number of threads and holds every element",
     at::set_num_threads(3);
     CHECK(ordered_sum(values) == one);
     at::set_num_threads(1);
-    CHECK(std::abs(one - values.to(at::kDouble).sum().item<double>()) < 1e-9 * static_cast<double>(size));
+    CHECK(std::abs(one - values.to(at::kDouble).sum().item<double>()) <
+          1e-9 * static_cast<double>(size));
   }
 }
 

@@ -28,8 +28,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 /// "; did you mean X?" for the nearest name that is near enough.
 std::string suggestion(std::string_view given, const std::vector<std::string>& names) {
-  const auto nearest = std::min_element(
-      names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
+  const auto nearest =
+      std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
         return edit_distance(given, a) < edit_distance(given, b);
       });
   if (nearest == names.end() || edit_distance(given, *nearest) > given.size() / 3 + 1) return "";
@@ -60,8 +60,8 @@ void refuse_unknown_command(const CLI::App& app, const std::vector<std::string>&
   if (std::find(names.begin(), names.end(), arguments.front()) != names.end()) return;
   std::string known;
   for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
-  fail_usage(concat("unknown command \"", arguments.front(), "\"", suggestion(arguments.front(), names),
-                    "\n  known commands: ", known));
+  fail_usage(concat("unknown command \"", arguments.front(), "\"",
+                    suggestion(arguments.front(), names), "\n  known commands: ", known));
 }
 
 void refuse_unknown_flag(const CLI::App& app, const std::vector<std::string>& arguments) {
@@ -107,7 +107,8 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   refuse_unknown_command(app, arguments);
   refuse_unknown_flag(app, arguments);
   try {
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 pops from the back
+    std::vector<std::string> reversed(arguments.rbegin(),
+                                      arguments.rend());  // CLI11 pops from the back
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     const std::vector<CLI::App*> chosen = app.get_subcommands();

@@ -20,8 +20,9 @@ using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, Expo
 
 /// Parses the arguments behind the program's name.
 ///
-/// Returns  the command; or nothing when help or the version was asked for and has been printed to `out`.
-/// Throws   Error{Usage} with what was wrong, and the nearest name when a command or flag is misspelled.
+/// Returns  the command; or nothing when help or the version was asked for and has been printed to
+/// `out`. Throws   Error{Usage} with what was wrong, and the nearest name when a command or flag is
+/// misspelled.
 std::optional<Command> parse_command_line(const std::vector<std::string>& arguments,
                                           std::ostream& out);
 

@@ -1,13 +1,13 @@
 #include "edgecompress/engine_launch.h"
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -21,8 +21,8 @@ struct Variable {
   const char* value;
 };
 
-// STRICT makes MKL's products independent of the number of threads; AVX2 makes them independent of newer instructions.
-// Huge pages spare most page faults of large tensors.
+// STRICT makes MKL's products independent of the number of threads; AVX2 makes them independent of
+// newer instructions. Huge pages spare most page faults of large tensors.
 constexpr std::array kEnvironment{Variable{"MKL_CBWR", "AVX2,STRICT"},
                                   Variable{"OMP_WAIT_POLICY", "passive"},
                                   Variable{"THP_MEM_ALLOC_ENABLE", "1"}};

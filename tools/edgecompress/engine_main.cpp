@@ -1,7 +1,7 @@
-#include <unistd.h>
-
 #include <iostream>
+
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -52,13 +52,11 @@ void print_report(const Report& report, const cli::OutputFlags& output) {
 }
 
 void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
-  nlohmann::ordered_json document{{"protocol", options.protocol},
-                                  {"perplexity", result.scores.perplexity},
-                                  {"windows", result.scores.windows},
-                                  {"window", result.windows.length},
-                                  {"tokens", result.scores.target_tokens},
-                                  {"token_sha256", result.windows.sha256},
-                                  {"dtype", options.compute.dtype}};
+  nlohmann::ordered_json document{
+      {"protocol", options.protocol},          {"perplexity", result.scores.perplexity},
+      {"windows", result.scores.windows},      {"window", result.windows.length},
+      {"tokens", result.scores.target_tokens}, {"token_sha256", result.windows.sha256},
+      {"dtype", options.compute.dtype}};
   if (result.scores.kl_divergence_nats) {
     document["kl_divergence"] = *result.scores.kl_divergence_nats;
     document["top1_agreement"] = *result.scores.top1_agreement;

@@ -10,9 +10,11 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
       command->add_option("--artifact", options.artifact, "ONNX folder, run in ONNX Runtime");
   model->excludes(artifact);
   command->add_option("--text", options.text, "UTF-8 text")->required();
-  command->add_option("--protocol", options.protocol,
-                      "gptq-2048: whole text in one encoding, non-overlapping windows, tail dropped, mean "
-                      "over all targets")
+  command
+      ->add_option(
+          "--protocol", options.protocol,
+          "gptq-2048: whole text in one encoding, non-overlapping windows, tail dropped, mean "
+          "over all targets")
       ->check(CLI::IsMember({"gptq-2048"}))
       ->capture_default_str();
   command->add_option("--window", options.window, "tokens of a window")
@@ -21,8 +23,9 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
   command->add_option("--windows", options.windows, "at most so many windows")
       ->check(CLI::PositiveNumber)
       ->default_str("all");
-  command->add_option("--window-order", options.window_order,
-                      "which ones: spread evenly over the text, or the first")
+  command
+      ->add_option("--window-order", options.window_order,
+                   "which ones: spread evenly over the text, or the first")
       ->check(CLI::IsMember({"spread", "first"}))
       ->capture_default_str();
   command->add_option("--against", options.against,
@@ -33,7 +36,8 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
   command->footer(
       "Examples:\n"
       "  edgecompress eval --model llama --text wiki.test.raw\n"
-      "  edgecompress eval --artifact out --text val.txt --window 512 --windows 128 --against llama --json");
+      "  edgecompress eval --artifact out --text val.txt --window 512 --windows 128 --against "
+      "llama --json");
   return command;
 }
 

@@ -6,16 +6,18 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
   CLI::App* const command = app.add_subcommand(
       "export", "write a model folder as ONNX, run it in ONNX Runtime and compare");
   add_output_flags(*command, options.output);
-  command->add_option("--format", options.format,
-                      "genai: what onnxruntime-genai loads; onnx: standard operators only")
+  command
+      ->add_option("--format", options.format,
+                   "genai: what onnxruntime-genai loads; onnx: standard operators only")
       ->check(CLI::IsMember({"genai", "onnx"}))
       ->capture_default_str();
-  command->add_option("--accuracy-level", options.accuracy_level,
-                      "of 4-bit MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
+  command
+      ->add_option(
+          "--accuracy-level", options.accuracy_level,
+          "of 4-bit MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
       ->check(CLI::IsMember({0, 1, 2, 3, 4}))
       ->capture_default_str();
-  command->add_option("--context-length", options.context_length,
-                      "tokens the artifact can hold")
+  command->add_option("--context-length", options.context_length, "tokens the artifact can hold")
       ->check(CLI::PositiveNumber)
       ->default_str("the model's");
   command->add_flag("--skip-check", options.skip_check,

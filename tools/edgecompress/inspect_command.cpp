@@ -1,8 +1,9 @@
 #include "edgecompress/inspect_command.h"
 
 #include <map>
-#include <nlohmann/json.hpp>
 #include <ostream>
+
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/mapped_file.h"

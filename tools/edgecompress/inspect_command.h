@@ -1,8 +1,9 @@
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iosfwd>
+
+#include <CLI/CLI.hpp>
 
 namespace edgecompress::cli {
 

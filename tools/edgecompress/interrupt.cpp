@@ -1,9 +1,9 @@
 #include "edgecompress/interrupt.h"
 
-#include <unistd.h>
-
 #include <csignal>
 #include <initializer_list>
+
+#include <unistd.h>
 
 namespace edgecompress::cli {
 namespace {

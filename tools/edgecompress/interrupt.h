@@ -2,8 +2,9 @@
 
 namespace edgecompress::cli {
 
-/// Asks the run to stop at its next progress report when SIGINT, SIGTERM or SIGHUP arrives; a second
-/// signal ends the process at once. SIGPIPE and SIGXFSZ are ignored: they show as errors of write.
+/// Asks the run to stop at its next progress report when SIGINT, SIGTERM or SIGHUP arrives; a
+/// second signal ends the process at once. SIGPIPE and SIGXFSZ are ignored: they show as errors of
+/// write.
 void watch_signals();
 
 /// Thrown by stop_if_interrupted; unwinding deletes what was not published.

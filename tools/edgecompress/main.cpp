@@ -26,7 +26,8 @@ struct Preflight {
     return folder(options.output.model, options.compute);
   }
   int operator()(const cli::EvalOptions& options) const {
-    return options.model.empty() ? threads(options.compute) : folder(options.model, options.compute);
+    return options.model.empty() ? threads(options.compute)
+                                 : folder(options.model, options.compute);
   }
   int operator()(const cli::RunCommandOptions& options) const {
     read_recipe(options.recipe);

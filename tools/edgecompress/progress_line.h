@@ -8,8 +8,8 @@
 
 namespace edgecompress::cli {
 
-/// Shows progress on a stream once work has taken two seconds: a living line on a terminal, a plain line per stage and
-/// every ten seconds otherwise.
+/// Shows progress on a stream once work has taken two seconds: a living line on a terminal, a plain
+/// line per stage and every ten seconds otherwise.
 class ProgressLine {
  public:
   enum class Style { Terminal, Plain };

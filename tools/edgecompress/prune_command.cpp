@@ -51,15 +51,17 @@ SparsityPattern parse_pattern(const std::string& name, double sparsity) {
 }  // namespace
 
 CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
-  CLI::App* const command = app.add_subcommand(
-      "prune", "cut attention heads and FFN channels, lay a mask over the rest");
+  CLI::App* const command =
+      app.add_subcommand("prune", "cut attention heads and FFN channels, lay a mask over the rest");
   add_output_flags(*command, options.output);
   command->add_option("--ratio", options.ratio,
                       "share of the decoder blocks to cut away, for example 25%");
   command->add_option("--target", options.target, "what --ratio counts: parameters or flops")
       ->check(CLI::IsMember({"parameters", "flops"}))
       ->capture_default_str();
-  command->add_option("--score", options.score, "output-error, activation, magnitude-l2 or magnitude-l1")
+  command
+      ->add_option("--score", options.score,
+                   "output-error, activation, magnitude-l2 or magnitude-l1")
       ->check(CLI::IsMember({"output-error", "activation", "magnitude-l2", "magnitude-l1"}))
       ->capture_default_str();
   command
@@ -67,14 +69,16 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
                    "none, or least-squares: solve o_proj and down_proj for the dense outputs")
       ->check(CLI::IsMember({"none", "least-squares"}))
       ->default_str("least-squares when the score needs calibration text");
-  command->add_option("--channel-multiple", options.channel_multiple,
-                      "FFN widths are rounded to a multiple of this")
+  command
+      ->add_option("--channel-multiple", options.channel_multiple,
+                   "FFN widths are rounded to a multiple of this")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--mask", options.mask_pattern,
                       "unstructured, per-row, N:M such as 2:4, or RxC blocks such as 16x1");
-  command->add_option("--mask-sparsity", options.mask_sparsity,
-                      "share of the remaining weights to drop (not with N:M)")
+  command
+      ->add_option("--mask-sparsity", options.mask_sparsity,
+                   "share of the remaining weights to drop (not with N:M)")
       ->capture_default_str();
   command->add_option("--mask-method", options.mask_method, "magnitude, wanda or sparsegpt")
       ->check(CLI::IsMember({"magnitude", "wanda", "sparsegpt"}))
@@ -92,8 +96,10 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
   command->footer(
       "Examples:\n"
       "  edgecompress prune --model llama -o llama-25 --ratio 25% --calibration calib.txt\n"
-      "  edgecompress prune --model llama -o llama-24 --mask 2:4 --mask-method wanda --calibration calib.txt\n"
-      "  edgecompress prune --model llama -o small --ratio 20% --score magnitude-l2 --mask unstructured "
+      "  edgecompress prune --model llama -o llama-24 --mask 2:4 --mask-method wanda --calibration "
+      "calib.txt\n"
+      "  edgecompress prune --model llama -o small --ratio 20% --score magnitude-l2 --mask "
+      "unstructured "
       "--mask-sparsity 40%");
   return command;
 }
@@ -102,18 +108,18 @@ Recipe prune_recipe(const PruneOptions& options) {
   Recipe recipe = recipe_with_texts(options.calibration, options.score_text);
   if (!options.ratio.empty()) {
     const StructuredScore score = parse_score(options.score);
-    const CutRepair repair = options.repair.empty()             ? default_repair(score)
+    const CutRepair repair = options.repair.empty()              ? default_repair(score)
                              : options.repair == "least-squares" ? CutRepair::LeastSquares
                                                                  : CutRepair::None;
     recipe.steps.push_back(
         {.id = "prune",
-         .action = PruneStep{.cut = {.score = score,
-                                     .target = options.target == "flops"
-                                                   ? StructuredTarget::Flops
-                                                   : StructuredTarget::Parameters,
-                                     .ratio = parse_share(options.ratio, "--ratio"),
-                                     .repair = repair,
-                                     .channel_multiple = options.channel_multiple}}});
+         .action =
+             PruneStep{.cut = {.score = score,
+                               .target = options.target == "flops" ? StructuredTarget::Flops
+                                                                   : StructuredTarget::Parameters,
+                               .ratio = parse_share(options.ratio, "--ratio"),
+                               .repair = repair,
+                               .channel_multiple = options.channel_multiple}}});
   }
   if (!options.mask_pattern.empty()) {
     MaskStep mask{.method = MagnitudeMask{},

@@ -14,14 +14,14 @@ std::optional<QuantScheme> table_scheme(const std::string& bits) {
 
 QuantizeMethod parse_method(const QuantizeOptions& options) {
   if (options.method == "gptq") {
-    return GptqOptions{.clip = options.clip == "none"           ? GptqClip::None
-                               : options.clip == "weight-error" ? GptqClip::WeightError
-                                                                : GptqClip::Importance,
-                       .act_order = !options.no_act_order,
-                       .damping = options.damping,
-                       .refine_rounds = options.refine_rounds,
-                       .on_singular = options.on_singular == "fail" ? OnSingular::Fail
-                                                                    : OnSingular::Fallback};
+    return GptqOptions{
+        .clip = options.clip == "none"           ? GptqClip::None
+                : options.clip == "weight-error" ? GptqClip::WeightError
+                                                 : GptqClip::Importance,
+        .act_order = !options.no_act_order,
+        .damping = options.damping,
+        .refine_rounds = options.refine_rounds,
+        .on_singular = options.on_singular == "fail" ? OnSingular::Fail : OnSingular::Fallback};
   }
   if (options.clip == "importance") {
     throw Error(ErrorKind::Usage, "U-CLIP",
@@ -38,55 +38,69 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   CLI::App* const command =
       app.add_subcommand("quantize", "put the weights on an INT8 or INT4 grid");
   add_output_flags(*command, options.output);
-  command->add_option("--method", options.method, "rtn: round to nearest, needs no text; gptq: compensate each rounding error, "
-                      "needs --calibration")
+  command
+      ->add_option("--method", options.method,
+                   "rtn: round to nearest, needs no text; gptq: compensate each rounding error, "
+                   "needs --calibration")
       ->check(CLI::IsMember({"rtn", "gptq"}))
       ->capture_default_str();
   command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
       ->check(CLI::IsMember({4, 8}))
       ->capture_default_str();
-  command->add_option("--group-size", options.group_size,
-                      "inputs that share a scale: 32, 64, 128, 256, or channel for a whole row")
+  command
+      ->add_option("--group-size", options.group_size,
+                   "inputs that share a scale: 32, 64, 128, 256, or channel for a whole row")
       ->check(CLI::IsMember({"32", "64", "128", "256", "channel"}))
       ->capture_default_str();
   command->add_flag("--asymmetric", options.asymmetric,
                     "give every group a zero point: smaller error, slower on ARM");
-  command->add_option("--clip", options.clip,
-                      "range of a group: none (minimum to maximum), weight-error (the smallest squared "
-                      "error), importance (weighted by the inputs, gptq only)")
+  command
+      ->add_option(
+          "--clip", options.clip,
+          "range of a group: none (minimum to maximum), weight-error (the smallest squared "
+          "error), importance (weighted by the inputs, gptq only)")
       ->check(CLI::IsMember({"none", "weight-error", "importance"}))
       ->default_str("none with rtn, importance with gptq");
   command->add_flag("--no-act-order", options.no_act_order,
                     "gptq: columns as they stand, not by falling input");
-  command->add_option("--damping", options.damping,
-                      "gptq: share of the Hessian's mean diagonal added to it")
+  command
+      ->add_option("--damping", options.damping,
+                   "gptq: share of the Hessian's mean diagonal added to it")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--refine-rounds", options.refine_rounds,
-                      "gptq: rounds of coordinate descent on scales and codes afterwards")
+  command
+      ->add_option("--refine-rounds", options.refine_rounds,
+                   "gptq: rounds of coordinate descent on scales and codes afterwards")
       ->check(CLI::Range(0, 32))
       ->capture_default_str();
-  command->add_option("--on-singular", options.on_singular,
-                      "gptq: what to do with a Hessian that cannot be inverted: fallback (round to "
-                      "nearest, and report it) or fail")
+  command
+      ->add_option("--on-singular", options.on_singular,
+                   "gptq: what to do with a Hessian that cannot be inverted: fallback (round to "
+                   "nearest, and report it) or fail")
       ->check(CLI::IsMember({"fallback", "fail"}))
       ->capture_default_str();
   command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
       ->check(CLI::IsMember({"8", "4", "none"}))
       ->capture_default_str();
-  command->add_option("--head-bits", options.head_bits, "8, 4 or none; a tied head follows the embedding")
+  command
+      ->add_option("--head-bits", options.head_bits,
+                   "8, 4 or none; a tied head follows the embedding")
       ->check(CLI::IsMember({"8", "4", "none"}))
       ->capture_default_str();
-  command->add_option("--keep", options.keep,
-                      "layers that stay floating, for example '*.down_proj'; may be given several times");
+  command->add_option(
+      "--keep", options.keep,
+      "layers that stay floating, for example '*.down_proj'; may be given several times");
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
   add_compute_flags(*command, options.compute);
   command->footer(
       "Examples:\n"
-      "  edgecompress quantize --model llama -o llama-gptq --method gptq --calibration calib.txt --asymmetric\n"
-      "  edgecompress quantize --model llama -o llama-int4 --bits 4 --group-size 64 --clip weight-error\n"
-      "  edgecompress quantize --model llama -o llama-int8 --bits 8 --group-size channel --text val.txt");
+      "  edgecompress quantize --model llama -o llama-gptq --method gptq --calibration calib.txt "
+      "--asymmetric\n"
+      "  edgecompress quantize --model llama -o llama-int4 --bits 4 --group-size 64 --clip "
+      "weight-error\n"
+      "  edgecompress quantize --model llama -o llama-int8 --bits 8 --group-size channel --text "
+      "val.txt");
   return command;
 }
 
@@ -94,9 +108,10 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
   Recipe recipe = recipe_with_texts(options.calibration, options.score_text);
   QuantizeStep step;
   step.method = parse_method(options);
-  step.weights = {.bits = options.bits,
-                  .group_size = options.group_size == "channel" ? 0 : std::stoll(options.group_size),
-                  .symmetry = options.asymmetric ? Symmetry::Asymmetric : Symmetry::Symmetric};
+  step.weights = {
+      .bits = options.bits,
+      .group_size = options.group_size == "channel" ? 0 : std::stoll(options.group_size),
+      .symmetry = options.asymmetric ? Symmetry::Asymmetric : Symmetry::Symmetric};
   step.embedding = table_scheme(options.embedding_bits);
   step.head = table_scheme(options.head_bits);
   if (!options.keep.empty()) {

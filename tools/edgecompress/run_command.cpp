@@ -17,7 +17,8 @@ CLI::App* add_run(CLI::App& app, RunCommandOptions& options) {
   command->footer(
       "Examples:\n"
       "  edgecompress run recipes/quickstart.ec.yaml --model tests/models/mini-llama -o out\n"
-      "  edgecompress run release.ec.yaml --model llama -o out --keep-checkpoint --json > report.json");
+      "  edgecompress run release.ec.yaml --model llama -o out --keep-checkpoint --json > "
+      "report.json");
   return command;
 }
 

@@ -7,7 +7,9 @@
 namespace edgecompress::cli {
 
 void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
-  command.add_option("--threads", flags.threads, "threads to use; the result is the same for any number")
+  command
+      .add_option("--threads", flags.threads,
+                  "threads to use; the result is the same for any number")
       ->check(CLI::Range(1, 1024))
       ->default_str("all");
   command.add_option("--device", flags.device, "where products are computed: cpu or cuda")
@@ -19,7 +21,9 @@ void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
 }
 
 void add_output_flags(CLI::App& command, OutputFlags& flags) {
-  command.add_option("--model", flags.model, "Llama folder: config.json, *.safetensors, tokenizer.json")
+  command
+      .add_option("--model", flags.model,
+                  "Llama folder: config.json, *.safetensors, tokenizer.json")
       ->required();
   command.add_option("-o,--output", flags.output, "folder to write; appears only when complete")
       ->required();
