@@ -58,10 +58,12 @@ MappedFile::~MappedFile() {
 
 void MappedFile::drop(std::span<const std::byte> part) const {
   if (part.empty()) return;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
-  const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::byte* const first = part.data();
+  const std::size_t lead = (page - reinterpret_cast<std::uintptr_t>(first) % page) % page;
+  if (lead >= part.size()) return;
+  const std::size_t whole = (part.size() - lead) / page * page;
+  if (whole > 0) ::madvise(const_cast<std::byte*>(first + lead), whole, MADV_DONTNEED);
 }
 
 void MappedFile::ensure_unchanged() const {

@@ -26,11 +26,12 @@ struct FloatMatrix {
 struct StoredQuantizedMatrix {
   MatrixShape shape;
   QuantScheme scheme;
-  const TensorEntry*
-      codes;  ///< "weight_packed" I32 [out, ceil(in * bits / 32)], or "weight" I8 [out, in]
-  const TensorEntry* scales;       ///< "weight_scale" [out, groups]
-  const TensorEntry* zero_points;  ///< "weight_zero_point": I32 packed along out [ceil(out * bits /
-                                   ///< 32), groups], I8 [out, groups], or nullptr when symmetric
+  const TensorEntry* codes =
+      nullptr;  ///< "weight_packed" I32 [out, ceil(in * bits / 32)], or "weight" I8 [out, in]
+  const TensorEntry* scales = nullptr;  ///< "weight_scale" [out, groups]
+  const TensorEntry* zero_points =
+      nullptr;  ///< "weight_zero_point": I32 packed along out [ceil(out * bits /
+                ///< 32), groups], I8 [out, groups], or nullptr when symmetric
 };
 
 using StoredMatrix = std::variant<FloatMatrix, StoredQuantizedMatrix>;

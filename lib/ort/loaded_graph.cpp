@@ -145,6 +145,7 @@ std::vector<OwnedValue> LoadedGraph::run(std::span<const char* const> input_name
       runtime_->api->Run(session_.get(), nullptr, input_names.data(), input_values.data(),
                          input_names.size(), output_names.data(), output_names.size(), raw.data());
   std::vector<OwnedValue> outputs;
+  outputs.reserve(raw.size());
   for (OrtValue* value : raw) outputs.emplace_back(*runtime_->api, value);
   runtime_->check(status, ErrorKind::Numeric, "O05", "running " + file_);
   return outputs;

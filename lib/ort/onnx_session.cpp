@@ -69,6 +69,7 @@ std::vector<OnnxTensor> OnnxSession::run(std::span<const OnnxTensor> inputs) {
   for (const GraphTensor& output : graph_->outputs()) output_names.push_back(output.name.c_str());
   const std::vector<OwnedValue> results = graph_->run(input_names, input_values, output_names);
   std::vector<OnnxTensor> outputs;
+  outputs.reserve(results.size());
   for (std::size_t i = 0; i < results.size(); ++i) {
     outputs.push_back(copy_out(*graph_, graph_->outputs()[i].name, *results[i].get()));
   }

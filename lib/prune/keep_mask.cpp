@@ -239,9 +239,10 @@ std::vector<double> checked_norm(const at::Tensor& input_norm, std::int64_t colu
   const double* const bad =
       std::find_if(begin, end, [](double norm) { return !(norm >= 0 && std::isfinite(norm)); });
   if (bad != end) {
-    throw Error(ErrorKind::Numeric, "N2",
-                concat("the norm of input ", bad - begin, " over the calibration text is ", *bad,
-                       "; the model overflows on this text. Check it with `evaluate` first"));
+    throw Error(
+        ErrorKind::Numeric, "N2",
+        concat("the norm of input ", bad - begin, " over the calibration text is ", *bad,
+               "; the model overflows on this text. Check it with `edgecompress eval` first"));
   }
   return {begin, end};
 }

@@ -22,9 +22,9 @@ struct GptqInputs {
 struct GptqResult {
   QuantizedMatrix matrix;
   /// tr(D H D^T) with the damped H, of all changes of the weight: rounded and dropped.
-  double output_error;
+  double output_error = 0;
   /// Weights that met the end of the grid more than half a step before themselves.
-  std::int64_t num_clipped;
+  std::int64_t num_clipped = 0;
 };
 
 /// Puts a weight on the grid column by column, each rounding error compensated by the columns that

@@ -9,7 +9,7 @@
 
 namespace edgecompress {
 
-/// Rounds weights to the nearest code, halves to the even one. Contract: quantize.h.
+/// Rounds weights to the nearest code, halves to the even one. A weight of exactly 0 stays 0.
 ///
 /// The grid of a group without a clip search:
 /// - symmetric, 4 bits: the weight farthest from 0 has code -8, so the scale has the opposite sign
