@@ -39,8 +39,8 @@ std::vector<Block> lower_blocks(std::int64_t size) {
   return blocks;
 }
 
-/// Runs body(i) for i in [0, count) so that every product in it is computed by one thread: how MKL
-/// shares a product among several decides its last bits, in strict mode too when it is small.
+/// Runs body(i) for i in [0, count) so that every product in it is computed by one thread: its
+/// bytes then do not rest on how MKL shares a product among several.
 template <typename Body>
 void for_each_on_one_thread(std::int64_t count, const Body& body) {
   if (count > 1) {
