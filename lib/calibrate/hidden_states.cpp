@@ -42,18 +42,6 @@ float* map_spill_file(std::uint64_t bytes, const std::filesystem::path& folder) 
   return static_cast<float*>(data);
 }
 
-/// Calls body(begin, end, states of these windows on the target) for all windows in order.
-void for_each_piece(
-    HiddenStates& states, const ComputeTarget& target,
-    const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& body) {
-  const std::int64_t step = windows_at_once(states.length());
-  for (std::int64_t begin = 0; begin < states.count(); begin += step) {
-    const std::int64_t end = std::min(begin + step, states.count());
-    body(begin, end, states.windows(begin, end).to(target.device));
-    states.release(begin, end);
-  }
-}
-
 }  // namespace
 
 HiddenStates::HiddenStates(std::int64_t count, std::int64_t length, std::int64_t width,
@@ -104,9 +92,20 @@ std::int64_t windows_at_once(std::int64_t length) {
   return std::max<std::int64_t>(1, kTokensAtOnce / length);
 }
 
+void for_each_piece(
+    HiddenStates& states, at::Device device,
+    const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& body) {
+  const std::int64_t step = windows_at_once(states.length());
+  for (std::int64_t begin = 0; begin < states.count(); begin += step) {
+    const std::int64_t end = std::min(begin + step, states.count());
+    body(begin, end, states.windows(begin, end).to(device));
+    states.release(begin, end);
+  }
+}
+
 void advance(HiddenStates& states, const BlockWeights& block, const RotaryTable& rotary,
              const ComputeTarget& target) {
-  for_each_piece(states, target,
+  for_each_piece(states, target.device,
                  [&](std::int64_t begin, std::int64_t end, const at::Tensor& input) {
                    states.windows(begin, end).copy_(block_forward(block, rotary, input, {}));
                  });
@@ -114,7 +113,7 @@ void advance(HiddenStates& states, const BlockWeights& block, const RotaryTable&
 
 void observe(HiddenStates& states, const BlockWeights& block, const RotaryTable& rotary,
              const ComputeTarget& target, const InputObserver& observer) {
-  for_each_piece(states, target, [&](std::int64_t, std::int64_t, const at::Tensor& input) {
+  for_each_piece(states, target.device, [&](std::int64_t, std::int64_t, const at::Tensor& input) {
     block_forward(block, rotary, input, observer);
   });
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 
 #include <ATen/core/Tensor.h>
 
@@ -50,6 +51,11 @@ class HiddenStates {
 /// Windows that go through a block together: about 4096 tokens, whatever the memory, so that
 /// results do not depend on it.
 std::int64_t windows_at_once(std::int64_t length);
+
+/// Calls body(begin, end, states of these windows on the device) for all windows in order, and
+/// releases them afterwards.
+void for_each_piece(HiddenStates& states, at::Device device,
+                    const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& body);
 
 /// Replaces the states by the block's outputs. `block` must lie on `target` (to_target).
 void advance(HiddenStates& states, const BlockWeights& block, const RotaryTable& rotary,

@@ -29,67 +29,62 @@ void SequentialBlock::show(InputGroup group, const BlockWeights& block, const To
   }
 }
 
-void SequentialBlock::for_each_piece(
-    HiddenStates& of,
-    const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& body) {
-  const std::int64_t step = windows_at_once(of.length());
-  for (std::int64_t begin = 0; begin < of.count(); begin += step) {
-    const std::int64_t end = std::min(begin + step, of.count());
-    body(begin, end, of.windows(begin, end).to(target_.device));
-    of.release(begin, end);
-  }
-}
-
 void SequentialBlock::show_attention_input(const BlockWeights& block, const TokenSink& sink) {
-  for_each_piece(states_, [&](std::int64_t, std::int64_t, const at::Tensor& hidden) {
-    sink(tokens_of(rms_norm(hidden, block.input_norm, block.rms_norm_eps)));
-  });
+  for_each_piece(states_, target_.device,
+                 [&](std::int64_t, std::int64_t, const at::Tensor& hidden) {
+                   sink(tokens_of(rms_norm(hidden, block.input_norm, block.rms_norm_eps)));
+                 });
 }
 
 void SequentialBlock::show_attention_mix(const BlockWeights& block, const TokenSink& sink) {
   const std::int64_t width = block.shape.num_attention_heads * block.head_dim;
   mixed_.emplace(states_.count(), states_.length(), width, storage_);
-  for_each_piece(states_, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
-    const at::Tensor mixed =
-        attention_mix(block, rotary_, rms_norm(hidden, block.input_norm, block.rms_norm_eps));
-    mixed_->windows(begin, end).copy_(mixed);
-    mixed_->release(begin, end);
-    sink(tokens_of(mixed));
-  });
+  for_each_piece(
+      states_, target_.device, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
+        const at::Tensor mixed =
+            attention_mix(block, rotary_, rms_norm(hidden, block.input_norm, block.rms_norm_eps));
+        mixed_->windows(begin, end).copy_(mixed);
+        mixed_->release(begin, end);
+        sink(tokens_of(mixed));
+      });
 }
 
 void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink& sink) {
   ensure(mixed_.has_value(), "the attention's inputs to have been shown");
   const at::Tensor& o = block.weight(LinearKind::O);
   attended_.emplace(states_.count(), states_.length(), states_.hidden_size(), storage_);
-  for_each_piece(states_, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
-    at::Tensor mixed = mixed_->windows(begin, end).to(target_.device);
-    ensure(mixed.size(2) == o.size(1), "o_proj to be as wide as what was shown");
-    const at::Tensor attended = hidden + linear_output(block, LinearKind::O, mixed);
-    attended_->windows(begin, end).copy_(attended);
-    attended_->release(begin, end);
-    mixed_->release(begin, end);
-    sink(tokens_of(rms_norm(attended, block.post_attention_norm, block.rms_norm_eps)));
-  });
+  for_each_piece(
+      states_, target_.device, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
+        at::Tensor mixed = mixed_->windows(begin, end).to(target_.device);
+        ensure(mixed.size(2) == o.size(1), "o_proj to be as wide as what was shown");
+        const at::Tensor attended = hidden + linear_output(block, LinearKind::O, mixed);
+        attended_->windows(begin, end).copy_(attended);
+        attended_->release(begin, end);
+        mixed_->release(begin, end);
+        sink(tokens_of(rms_norm(attended, block.post_attention_norm, block.rms_norm_eps)));
+      });
   mixed_.reset();
 }
 
 void SequentialBlock::show_mlp_activation(const BlockWeights& block, const TokenSink& sink) {
   ensure(attended_.has_value(), "the MLP's inputs to have been shown");
-  for_each_piece(*attended_, [&](std::int64_t, std::int64_t, const at::Tensor& attended) {
-    sink(tokens_of(
-        mlp_activation(block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps))));
-  });
+  for_each_piece(*attended_, target_.device,
+                 [&](std::int64_t, std::int64_t, const at::Tensor& attended) {
+                   sink(tokens_of(mlp_activation(
+                       block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps))));
+                 });
 }
 
 void SequentialBlock::finish(const BlockWeights& block) {
   ensure(attended_.has_value(), "all groups to have been shown");
-  for_each_piece(*attended_, [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
-    const at::Tensor activated =
-        mlp_activation(block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
-    states_.windows(begin, end).copy_(attended + linear_output(block, LinearKind::Down, activated));
-    states_.release(begin, end);
-  });
+  for_each_piece(*attended_, target_.device,
+                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
+                   const at::Tensor activated = mlp_activation(
+                       block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+                   states_.windows(begin, end)
+                       .copy_(attended + linear_output(block, LinearKind::Down, activated));
+                   states_.release(begin, end);
+                 });
   attended_.reset();
 }
 

@@ -35,9 +35,6 @@ class SequentialBlock {
   void show_attention_mix(const BlockWeights& block, const TokenSink& sink);
   void show_mlp_input(const BlockWeights& block, const TokenSink& sink);
   void show_mlp_activation(const BlockWeights& block, const TokenSink& sink);
-  void for_each_piece(
-      HiddenStates& of,
-      const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& body);
 
   HiddenStates& states_;
   const RotaryTable& rotary_;
