@@ -159,13 +159,14 @@ class RecipeRun {
     }
     if (!texts_.evaluation) return;
     const TokenWindows& windows = *texts_.evaluation;
-    report_.evaluation = EvaluationReport{.protocol = recipe_.evaluation->protocol,
-                                          .text = windows.source,
-                                          .window = windows.length,
-                                          .windows = windows.count,
-                                          .target_tokens = windows.count * (windows.length - 1),
-                                          .token_sha256 = windows.sha256,
-                                          .dtype = "float32"};
+    report_.evaluation = EvaluationReport{
+        .protocol = recipe_.evaluation->protocol,
+        .text = windows.source,
+        .window = windows.length,
+        .windows = windows.count,
+        .target_tokens = windows.count * (windows.length - 1),
+        .token_sha256 = windows.sha256,
+        .dtype = options_.compute.target.dtype == at::kBFloat16 ? "bfloat16" : "float32"};
   }
 
   void compress() {
