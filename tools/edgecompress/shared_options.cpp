@@ -29,6 +29,10 @@ void add_output_flags(CLI::App& command, OutputFlags& flags) {
       ->required();
   command.add_flag("--overwrite", flags.overwrite,
                    "replace an output that edgecompress wrote before");
+  command.add_flag("--fresh", flags.fresh,
+                   "delete what an interrupted run left, instead of going on with it");
+  command.add_flag("--no-resume", flags.no_resume,
+                   "the same, and keep nothing to go on with when this run is interrupted");
   command.add_flag("--json", flags.json, "print the report as JSON on stdout");
 }
 

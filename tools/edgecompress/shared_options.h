@@ -22,6 +22,8 @@ struct OutputFlags {
   std::filesystem::path model;
   std::filesystem::path output;
   bool overwrite = false;
+  bool fresh = false;      ///< delete what an interrupted run left
+  bool no_resume = false;  ///< the same, and leave nothing when interrupted
   bool json = false;
 };
 void add_output_flags(CLI::App& command, OutputFlags& flags);
