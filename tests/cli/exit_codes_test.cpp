@@ -14,7 +14,8 @@ bool contains(const std::string& text, const std::string& part) {
 
 TEST_CASE("help and version answer on stdout with exit code 0", "[cli]") {
   const TempDir folder;
-  for (const char* command : {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run ", "verify "}) {
+  for (const char* command :
+       {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run ", "verify "}) {
     CAPTURE(command);
     const CommandRun help = run_command(std::string(command) + "--help", folder);
     CHECK(help.exit_code == 0);
