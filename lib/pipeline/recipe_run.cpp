@@ -4,11 +4,13 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/memory_budget.h"
 #include "base/sha256.h"
 #include "llama/checkpoint_writer.h"
 #include "pipeline/artifact_check.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
+#include "pipeline/memory_need.h"
 #include "pipeline/run_environment.h"
 #include "pipeline/run_fingerprint.h"
 #include "pipeline/weight_change.h"
@@ -119,8 +121,13 @@ class RecipeRun {
         plan_(plan_walk(model_, recipe)),
         output_(options.output, {options.model}, options.existing, Leftovers::Keep),
         texts_(read_texts(recipe, plan_, model_)),
+        compute_(options.compute),
         journal_(output_, run_fingerprint(command, options, model_, &recipe, &texts_),
-                 options.resume) {}
+                 options.resume) {
+    const std::uint64_t budget =
+        options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
+    compute_.storage = storage_within(budget, memory_need(plan_, texts_));
+  }
 
   Report run(const std::string& command) {
     report_ = report_of_input(model_, command);
@@ -165,7 +172,7 @@ class RecipeRun {
   void compress() {
     CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
     WalkJournal journal(output_, journal_);
-    walked_ = walk(model_, plan_, texts_, options_.compute, writer, journal, progress_);
+    walked_ = walk(model_, plan_, texts_, compute_, writer, journal, progress_);
     checkpoint_files_ = writer.finish(model_);
     clock_.finish_stage("compress");
 
@@ -252,6 +259,7 @@ class RecipeRun {
   const WalkPlan plan_;
   StagedFolder output_;
   const WalkTexts texts_;
+  EvaluationOptions compute_;
   RunJournal journal_;
   WalkResult walked_;
   std::unique_ptr<ModelFolder> compressed_;

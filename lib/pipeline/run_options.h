@@ -22,6 +22,7 @@ struct RunOptions {
       Checkpoint::Discard;  ///< keep the compressed checkpoint beside an exported artifact
   ArtifactCheck artifact_check = ArtifactCheck::Run;
   SpeedTest speed_test = SpeedTest::Run;
+  std::uint64_t memory_budget = 0;  ///< bytes; 0: default_memory_budget()
   ResumeMode resume = ResumeMode::Never;
   Fingerprint request = {};           ///< flags that decide what is written, for the journal
   std::filesystem::path onnxruntime;  ///< empty: find_onnxruntime's places

@@ -17,9 +17,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+extern "C" void* __libc_malloc(size_t size);
+extern "C" void* __libc_memalign(size_t alignment, size_t size);
+
 namespace {
 
 constexpr int kShort = -1;
+constexpr std::size_t kLargeAllocation = 64 << 10;
 
 struct Plan {
   std::string call;
@@ -126,6 +130,21 @@ int open(const char* path, int flags, ...) {
   va_end(more);
   const int error = (flags & O_CREAT) != 0 ? failure("create", path) : 0;
   return error != 0 ? failed(error) : real(path, flags, mode);
+}
+
+/// Allocations of 64 KiB and more: those that grow with a model. Their "file" is always counted.
+void* malloc(size_t size) noexcept {
+  if (size >= kLargeAllocation && failure("malloc", ".partial") != 0) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return __libc_malloc(size);
+}
+
+int posix_memalign(void** memory, size_t alignment, size_t size) noexcept {
+  if (size >= kLargeAllocation && failure("malloc", ".partial") != 0) return ENOMEM;
+  *memory = __libc_memalign(alignment, size);
+  return *memory == nullptr ? ENOMEM : 0;
 }
 
 int rename(const char* from, const char* to) noexcept {

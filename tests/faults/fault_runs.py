@@ -18,7 +18,7 @@ import time
 
 from kill_runs import SOURCE, Bench, contents
 
-EXIT = {"malformed": 65, "missing": 66, "output": 73, "io": 74, "conflict": 75, "numeric": 76}
+EXIT = {"malformed": 65, "missing": 66, "memory": 71, "output": 73, "io": 74, "conflict": 75, "numeric": 76}
 ROWS = []
 
 
@@ -38,7 +38,7 @@ class Faults(Bench):
         self.stride = stride
         self.model = pathlib.Path(model)
         self.number = 0
-        self.prepare(["round", "export"])
+        self.prepare(["round", "export", "mask", "recipe"])
 
     def output(self):
         self.number += 1
@@ -326,6 +326,33 @@ def zero_row(faults):
     faults.finish_command(["quantize", "--group-size", "32", "--model", str(model)], output)
     faults.verify(output, "a row of zeros")
     return "quantized; the output verifies"
+
+
+@row("F27", "an allocation of 64 KiB or more fails")
+def allocation_fails(faults):
+    runs, survived = 0, 0
+    for name in ("round", "mask"):
+        total = faults.count("malloc", name)
+        for turn in sorted({*range(1, total + 1, 5 * faults.stride), total}):
+            code, text, output = faults.fail("malloc", errno.ENOMEM, turn, name=name)
+            where = f"{name}, allocation {turn} of {total}"
+            runs += 1
+            if code == 0:  # somebody had another way
+                survived += 1
+            else:
+                expect(code == EXIT["memory"] and "M-ALLOC" in text, f"{where}: exit code {code}\n{text}")
+                expect(not output.exists(), f"{where}: something was published")
+                faults.finish(name, output)
+            faults.check_finished(name, output, where)
+    return f"exit 71; {runs} allocations failed one after the other, {survived} without harm"
+
+
+@row("F28", "less memory than the run needs")
+def little_memory(faults):
+    output = faults.output()
+    code, text = faults.run(output=output, more=["--max-memory", "20MiB"])
+    expect(code == EXIT["memory"] and "M-BUDGET" in text and "needs at least" in text, text)
+    return "exit 71 before any work, with the number that is needed"
 
 
 @row("F30", "SIGINT, SIGTERM and SIGHUP")

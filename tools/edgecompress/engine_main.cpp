@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/memory_budget.h"
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
@@ -48,6 +49,8 @@ RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& 
   options.output = output.output;
   options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
   options.compute = compute_options(compute);
+  options.memory_budget =
+      compute.max_memory.empty() ? default_memory_budget() : parse_memory_size(compute.max_memory);
   options.resume = resume_mode(output);
   options.request = cli::request_flags(arguments);
   return options;

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "base/memory_budget.h"
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
@@ -42,6 +43,7 @@ struct Preflight {
     return threads(compute);
   }
   static int threads(const cli::ComputeFlags& compute) {
+    if (!compute.max_memory.empty()) parse_memory_size(compute.max_memory);
     return compute.threads > 0 ? compute.threads : available_threads();
   }
 };

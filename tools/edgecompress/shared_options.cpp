@@ -20,6 +20,13 @@ void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
       ->capture_default_str();
 }
 
+void add_memory_flag(CLI::App& command, ComputeFlags& flags) {
+  command
+      .add_option("--max-memory", flags.max_memory,
+                  "memory to stay within, for example 8GiB or 75%; the result is the same for any")
+      ->default_str("80% of the machine's or the cgroup's");
+}
+
 void add_output_flags(CLI::App& command, OutputFlags& flags) {
   command
       .add_option("--model", flags.model,
