@@ -57,8 +57,8 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command
       ->add_option(
           "--clip", options.clip,
-          "range of a group: none (minimum to maximum), weight-error (the smallest squared "
-          "error), importance (weighted by the inputs, gptq only)")
+          "range of a group: none (minimum to maximum), weight-error (the smallest error of "
+          "the weights), importance (weighted by the inputs, gptq only)")
       ->check(CLI::IsMember({"none", "weight-error", "importance"}))
       ->default_str("none with rtn, importance with gptq");
   command->add_flag("--no-act-order", options.no_act_order,
