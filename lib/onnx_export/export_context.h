@@ -19,7 +19,7 @@ struct ExportContext {
   const ModelFolder& model;
   GraphBuilder& graph;
   OperatorSet operators = OperatorSet::Contrib;
-  int accuracy_level_4bit = 4;  ///< of MatMulNBits
+  int accuracy_level = 4;  ///< of MatMulNBits
   std::int64_t context_length = 0;
   std::int64_t cache_head_dim =
       0;  ///< of keys and values; head_dim, or more when the operator needs it

@@ -8,9 +8,6 @@
 namespace edgecompress {
 namespace {
 
-// At level 0 an 8-bit MatMulNBits takes a path that is some 60 times slower than level 4.
-constexpr std::int64_t kAccuracyLevel8Bit = 4;
-
 std::string add_bias_tensor(ExportContext& context, const Linear& linear) {
   std::vector<float> values;
   for (const std::string& module : linear.modules) {
@@ -118,18 +115,17 @@ std::string add_nbits_linear(ExportContext& context, const std::string& x, const
     inputs.resize(5);  // zero_points and the deprecated g_idx may be left out
     inputs.push_back(add_bias_tensor(context, linear));
   }
-  const std::int64_t level =
-      scheme.bits == 8 ? kAccuracyLevel8Bit : std::int64_t{context.accuracy_level_4bit};
   const std::string path = node_path(linear.name) + "/MatMul";
-  return context.graph.add_contrib({.name = concat(path, "_Q", scheme.bits),
-                                    .op = "MatMulNBits",
-                                    .inputs = std::move(inputs),
-                                    .attributes = {{"K", matrix.columns()},
-                                                   {"N", rows},
-                                                   {"bits", std::int64_t{scheme.bits}},
-                                                   {"block_size", grid.block},
-                                                   {"accuracy_level", level}},
-                                    .outputs = {output.empty() ? path + "/output_0" : output}});
+  return context.graph.add_contrib(
+      {.name = concat(path, "_Q", scheme.bits),
+       .op = "MatMulNBits",
+       .inputs = std::move(inputs),
+       .attributes = {{"K", matrix.columns()},
+                      {"N", rows},
+                      {"bits", std::int64_t{scheme.bits}},
+                      {"block_size", grid.block},
+                      {"accuracy_level", std::int64_t{context.accuracy_level}}},
+       .outputs = {output.empty() ? path + "/output_0" : output}});
 }
 
 }  // namespace

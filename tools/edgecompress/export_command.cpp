@@ -14,7 +14,7 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
   command
       ->add_option(
           "--accuracy-level", options.accuracy_level,
-          "of 4-bit MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
+          "of MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
       ->check(CLI::IsMember({0, 1, 2, 3, 4}))
       ->capture_default_str();
   command->add_option("--context-length", options.context_length, "tokens the artifact can hold")
