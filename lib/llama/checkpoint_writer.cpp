@@ -10,8 +10,8 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/outside_link.h"
 #include "checkpoint/safetensors.h"
-#include "checkpoint/shard_index.h"
 #include "llama/linear_layers.h"
 #include "llama/weight_layout.h"
 #include "weights/float_rows.h"

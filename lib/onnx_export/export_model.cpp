@@ -4,9 +4,11 @@
 #include <array>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "base/mapped_file.h"
-#include "checkpoint/shard_index.h"
+#include "base/outside_link.h"
 #include "onnx_export/external_data.h"
 #include "onnx_export/genai_config.h"
 #include "onnx_export/graph_builder.h"
@@ -108,12 +110,21 @@ void write_data(ArtifactFolder& folder, const ModelFolder& model,
   folder.record(kDataFile, file.close(), size);
 }
 
+/// config.json as it is, unless it has fields that must not be passed on.
+std::string without_foreign_fields(const std::string& config_json, const ModelFolder& model) {
+  nlohmann::ordered_json document = model.config().document;
+  std::size_t erased = 0;
+  for (const char* const name : kForeignFields) erased += document.erase(name);
+  return erased == 0 ? config_json : document.dump(2) + "\n";
+}
+
 void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& artifact) {
   for (const std::string file : kCopiedFiles) {
     const std::filesystem::path source = model.path() / file;
     if (std::filesystem::exists(source)) {
       refuse_outside_link(model.path(), source);
-      folder.write(file, read_text_file(source, kLargestCopiedFile));
+      const std::string content = read_text_file(source, kLargestCopiedFile);
+      folder.write(file, file == "config.json" ? without_foreign_fields(content, model) : content);
     }
   }
   if (!artifact.file_sha256.contains("tokenizer.json")) {
@@ -135,7 +146,7 @@ GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& opti
   config.cache_head_dim = context.cache_head_dim;
   if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
     context.operators = OperatorSet::Contrib;
-    context.accuracy_level_4bit = genai->accuracy_level;
+    context.accuracy_level = genai->accuracy_level;
     build_genai_graph(context);
     config.positions = genai_position_input(context.config());
     warn_about_widths(context.config(), context.warnings);

@@ -16,8 +16,7 @@ namespace edgecompress {
 /// What onnxruntime-genai loads: MatMulNBits and GroupQueryAttention of the com.microsoft domain,
 /// genai_config.json.
 struct GenaiFormat {
-  int accuracy_level =
-      4;  ///< of 4-bit MatMulNBits, 0 ... 4; 8-bit ones always have 4 in the published graph
+  int accuracy_level = 4;  ///< of every MatMulNBits, 0 ... 4
 };
 /// Only operators of the ONNX standard, opset 21.
 struct StandardFormat {};
@@ -54,11 +53,11 @@ struct OnnxArtifact {
 };
 
 /// Writes `model` (float or quantized) as an ONNX folder: model.onnx, model.onnx.data,
-/// genai_config.json, and byte copies of config.json and the tokenizer files. Weights are streamed:
-/// the graph never holds them, and no more than a few rows or columns of one matrix are in memory,
-/// besides the mapped pages of that matrix. The same model gives the same bytes on any number of
-/// threads. Throws   Error{Usage} X3 for an option out of range; Error{Unsupported} X1 for a group
-/// size that MatMulNBits does not
+/// genai_config.json, byte copies of the tokenizer files, and config.json (without the fields that
+/// llama/config.h calls foreign). Weights are streamed: the graph never holds them, and no more
+/// than a few rows or columns of one matrix are in memory, besides the mapped pages of that matrix.
+/// The same model gives the same bytes on any number of threads. Throws   Error{Usage} X3 for an
+/// option out of range; Error{Unsupported} X1 for a group size that MatMulNBits does not
 ///          take (the standard format takes it) and X4 for a graph above 2 GiB; Error{Malformed} X2
 ///          for a scale that is not finite; Error{Io}. X1, X3 and X4 come before a weight is read.
 OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
@@ -67,7 +66,7 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
 
 /// Writes the graph of an artifact once more, over the same data file and so into the same folder,
 /// with every MatMulNBits at accuracy level 0: the form that computes exactly with the dequantized
-/// weights, for comparison. 8-bit layers run some 60 times slower in it. Throws Error{Usage} X5 for
+/// weights, for comparison. 8-bit layers run several times slower in it. Throws Error{Usage} X5 for
 /// another folder.
 void write_exact_graph(const std::filesystem::path& graph,
                        const std::filesystem::path& exact_graph);

@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "llama/linear_layers.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/tokenizer_warnings.h"
 
 namespace edgecompress {
 std::string format_name(const OnnxFormat& format) {
@@ -16,7 +17,7 @@ std::string format_name(const OnnxFormat& format) {
 
 Report report_of_input(const ModelFolder& model, const std::string& command) {
   Report report;
-  report.warnings = model.store().warnings();
+  report.warnings = model.warnings();
   report.tool_version = kVersion;
   report.command = command;
   report.model_name = std::filesystem::canonical(model.path()).filename().string();
@@ -43,6 +44,14 @@ void publish_with_report(StagedFolder& output, const Report& report,
   output.publish();
 }
 
+void add_export_warnings(Report& report, const ModelFolder& model, const ExportOptions& exporting,
+                         const OnnxArtifact& artifact) {
+  std::vector<std::string>& out = report.warnings;
+  out.insert(out.end(), artifact.warnings.begin(), artifact.warnings.end());
+  if (!std::holds_alternative<GenaiFormat>(exporting.format)) return;
+  for (std::string& warning : genai_tokenizer_warnings(model)) out.push_back(std::move(warning));
+}
+
 Report run_export(const ExportOptions& exporting, const RunOptions& options,
                   const Progress& progress) {
   RunClock clock;
@@ -52,7 +61,7 @@ Report run_export(const ExportOptions& exporting, const RunOptions& options,
   clock.finish_stage("export");
 
   Report report = report_of_input(model, "export");
-  report.warnings.insert(report.warnings.end(), artifact.warnings.begin(), artifact.warnings.end());
+  add_export_warnings(report, model, exporting, artifact);
   ArtifactReport checked;
   if (options.artifact_check == ArtifactCheck::Run) {
     checked = check_on_random_tokens(model, output.path() / artifact.graph, options, progress);

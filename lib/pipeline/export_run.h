@@ -22,6 +22,10 @@ std::string format_name(const OnnxFormat& format);
 void publish_with_report(StagedFolder& output, const Report& report,
                          std::map<std::string, std::string> files);
 
+/// The warnings of an export: the artifact's, and for the genai format those of its tokenizer.
+void add_export_warnings(Report& report, const ModelFolder& model, const ExportOptions& exporting,
+                         const OnnxArtifact& artifact);
+
 /// The parts of a report that describe the input.
 Report report_of_input(const ModelFolder& model, const std::string& command);
 

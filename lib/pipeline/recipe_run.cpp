@@ -11,6 +11,7 @@
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/tokenizer_warnings.h"
 #include "pipeline/weight_change.h"
 #include "tokenizer/tokenizer.h"
 
@@ -35,10 +36,12 @@ void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const s
                      config.max_position_embeddings, "; set it to that or less"));
 }
 
-WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
+WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model,
+                     std::vector<std::string>& warnings) {
   WalkTexts texts;
   if (!plan.needs_calibration() && !recipe.evaluation) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
+  warnings = tokenizer_warnings(model, tokenizer);
   const std::int64_t vocab_size = model.config().vocab_size;
   if (plan.needs_calibration()) {
     if (!recipe.calibration) {
@@ -134,11 +137,13 @@ class RecipeRun {
         model_((check_texts(recipe), ModelFolder::open(options.model))),
         plan_(plan_walk(model_, recipe)),
         output_(options.output, {options.model}, options.existing),
-        texts_(read_texts(recipe, plan_, model_)) {}
+        texts_(read_texts(recipe, plan_, model_, text_warnings_)) {}
 
   Report run(const std::string& command) {
     report_ = report_of_input(model_, command);
-    report_.warnings.insert(report_.warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
+    for (const auto* const warnings : {&plan_.warnings, &text_warnings_}) {
+      report_.warnings.insert(report_.warnings.end(), warnings->begin(), warnings->end());
+    }
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();
@@ -191,8 +196,7 @@ class RecipeRun {
     const ExportOptions exporting = export_options(step, options_.compute.num_threads);
     const OnnxArtifact artifact = export_onnx(*compressed_, exporting, output_, "", progress_);
     artifact_files_ = artifact.file_sha256;
-    report_.warnings.insert(report_.warnings.end(), artifact.warnings.begin(),
-                            artifact.warnings.end());
+    add_export_warnings(report_, model_, exporting, artifact);
     clock_.finish_stage("export");
 
     const std::filesystem::path graph = output_.path() / artifact.graph;
@@ -257,6 +261,7 @@ class RecipeRun {
   const ModelFolder model_;
   const WalkPlan plan_;
   StagedFolder output_;
+  std::vector<std::string> text_warnings_;  // before texts_, whose reading fills it
   const WalkTexts texts_;
   WalkResult walked_;
   std::unique_ptr<ModelFolder> compressed_;

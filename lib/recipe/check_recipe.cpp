@@ -8,7 +8,7 @@
 #include "recipe/node.h"
 #include "recipe/problems.h"
 #include "recipe/recipe.h"
-#include "recipe/suggest.h"
+#include "base/suggest.h"
 #include "recipe/target_patterns.h"
 #include "recipe/utf8.h"
 

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "recipe/mask_pattern.h"
-#include "recipe/suggest.h"
+#include "base/suggest.h"
 #include "recipe/target_patterns.h"
 
 namespace edgecompress {

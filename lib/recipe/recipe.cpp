@@ -11,7 +11,7 @@
 #include "recipe/mask_pattern.h"
 #include "recipe/node.h"
 #include "recipe/problems.h"
-#include "recipe/suggest.h"
+#include "base/suggest.h"
 
 namespace edgecompress {
 namespace {

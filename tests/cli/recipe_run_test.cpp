@@ -159,6 +159,62 @@ TEST_CASE("prune, quantize and export one after the other give the bytes of one 
   CHECK(fs::file_size(at + "/whole/model.onnx.data") > 1'000'000);
 }
 
+/// The committed model with one more added token, whose id the model does not have.
+fs::path model_with_added_token(const TempDir& folder, const char* option) {
+  const fs::path target = folder.path() / "model";
+  fs::copy(fs::path(EDGECOMPRESS_SOURCE_DIR) / kModel, target);
+  auto tokenizer = nlohmann::ordered_json::parse(file_text(target / "tokenizer.json"));
+  nlohmann::ordered_json token{{"id", 2048},      {"content", "<own>"}, {"single_word", false},
+                               {"lstrip", false}, {"rstrip", false},    {"normalized", false},
+                               {"special", false}};
+  token[option] = true;
+  tokenizer["added_tokens"].push_back(token);
+  fs::remove(target / "tokenizer.json");
+  folder.write("model/tokenizer.json", tokenizer.dump());
+  return target;
+}
+
+std::vector<std::string> warnings_of(const CommandRun& done) {
+  INFO(done.err);
+  REQUIRE(done.exit_code == 0);
+  return nlohmann::json::parse(done.out).at("warnings");
+}
+
+TEST_CASE("export warns with an example where onnxruntime-genai's tokenizer differs", "[cli]") {
+  const TempDir folder;
+  const std::string at = folder.path().string();
+  const auto export_it = [&](const std::string& model, const std::string& more) {
+    return warnings_of(run_command(
+        "export --model " + model + " -o " + at + "/out --overwrite --skip-check --json " + more,
+        folder));
+  };
+  CHECK(export_it(kModel, "").empty());
+  const std::string changed = model_with_added_token(folder, "lstrip").string();
+  CHECK(export_it(changed, "--format onnx").empty());
+  const std::vector<std::string> warnings = export_it(changed, "");
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings.front().starts_with("X6: onnxruntime-genai's own tokenizer gives other ids: "));
+  // "a", the token without the space before it, " a"
+  CHECK(warnings.front().find("for example \"a <own> a\" is 64 2048 ") != std::string::npos);
+}
+
+TEST_CASE("a tokenizer that does not fit its model is a warning", "[cli]") {
+  const TempDir folder;
+  const fs::path model = model_with_added_token(folder, "special");
+  folder.write("model/tokenizer.model",
+               "\x0a\x03"
+               "abc\x0a\x01"
+               "d");
+  const std::vector<std::string> warnings = warnings_of(run_command(
+      "quantize --model " + model.string() + " -o " + folder.path().string() +
+          "/out --bits 8 --text calibration/evaluation.txt --window 64 --windows 1 --json",
+      folder));
+  REQUIRE(warnings.size() == 2);
+  CHECK(warnings[0].starts_with(
+      "T16: tokenizer.json has ids up to 2048, the model's vocabulary ends"));
+  CHECK(warnings[1].starts_with("T18: tokenizer.model has 2 pieces, tokenizer.json "));
+}
+
 TEST_CASE("standard ONNX is exported and scored like genai's form", "[cli]") {
   const TempDir folder;
   const std::string at = folder.path().string();

@@ -70,6 +70,38 @@ TEST_CASE("the observer sees the input of each group once, in order", "[decoder]
   CHECK(widths == std::vector<std::int64_t>{kHidden, 32, kHidden, 20});
 }
 
+TEST_CASE("a bfloat16 product is that of the rounded factors, rounded", "[decoder]") {
+  const BlockWeights block = random_block(kShape, kHidden, kHeadDim, 4);
+  const BlockWeights narrow = to_target(block, {.dtype = at::kBFloat16});
+  const at::Tensor input = at::randn({2, 5, kHidden});
+  for (const LinearKind kind : {LinearKind::Q, LinearKind::V, LinearKind::Up}) {
+    const at::Tensor found = linear_output(narrow, kind, input);
+    CHECK(found.scalar_type() == at::kFloat);
+    const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kDouble); };
+    const at::Tensor exact = at::linear(rounded(input), rounded(block.weight(kind)));
+    // Rounding to 8 bits moves a result by 2^-9 of itself; float sums of 24 products by far less.
+    const at::Tensor bound = exact.abs() * 0x1p-9 * 1.01 + 1e-5;
+    CHECK(((found - exact).abs() <= bound).all().item<bool>());
+    const at::Tensor in_float = linear_output(block, kind, input);
+    CHECK(largest_difference(found, in_float) > 1e-3);  // and it is not the float product
+  }
+}
+
+TEST_CASE("a block in bfloat16 stays near the block in float", "[decoder]") {
+  const BlockWeights block = random_block(kShape, kHidden, kHeadDim, 5);
+  const BlockWeights narrow = to_target(block, {.dtype = at::kBFloat16});
+  const RotaryTable rotary = test_rotary_table(kHeadDim, 16);
+  const at::Tensor hidden = at::randn({2, 9, kHidden});
+  const at::Tensor change = block_forward(block, rotary, hidden, {}) - hidden;
+  const at::Tensor difference = block_forward(narrow, rotary, hidden, {}) - hidden - change;
+  // Each of the 7 products rounds its factors and its result, 2^-9 each at most. Norms keep
+  // relative errors, the mix and silu(gate) * up add those of their parts: no path has more than 7
+  // products.
+  const double relative = (difference.norm() / change.norm()).item<double>();
+  CHECK(relative <= 7 * 3 * 0x1p-9);
+  CHECK(relative > 0x1p-12);
+}
+
 TEST_CASE("the norm divides by the root of the mean square", "[decoder]") {
   const at::Tensor x = at::tensor({3.0F, 4.0F});
   const at::Tensor weight = at::tensor({1.0F, 2.0F});

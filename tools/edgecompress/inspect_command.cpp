@@ -60,7 +60,7 @@ Json describe_model(const fs::path& folder) {
   } else {
     for (const BlockShape& block : config.blocks) result["blocks"].push_back(block_json(block));
   }
-  result["warnings"] = model.store().warnings();
+  result["warnings"] = model.warnings();
   result["bytes_by_dtype"] = dtype_totals(model.store().tensors());
   Json list = Json::array();
   for (const auto& [name, tensor] : model.store().tensors()) list.push_back(tensor_json(tensor));
