@@ -141,9 +141,9 @@ class RecipeRun {
 
   Report run(const std::string& command) {
     report_ = report_of_input(model_, command);
-    for (const auto* const warnings : {&plan_.warnings, &text_warnings_}) {
-      report_.warnings.insert(report_.warnings.end(), warnings->begin(), warnings->end());
-    }
+    std::vector<std::string>& warnings = report_.warnings;
+    warnings.insert(warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
+    warnings.insert(warnings.end(), text_warnings_.begin(), text_warnings_.end());
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();

@@ -177,15 +177,15 @@ Grid grid_of(Range range, double share, const QuantScheme& scheme) {
                                                 : asymmetric_grid(range, share, scheme);
 }
 
-// Tries ranges of 1.14 to 0.20 of the full one. Above 1 the opposite end, which the full symmetric
-// grid cuts by up to one step, comes within half a step (8/7 = 1.143).
+// Tries ranges down to 0.20 of the full one. The full symmetric grid cuts the opposite end by up to
+// one step; from 1.14 on it comes within half a step (8/7 = 1.143).
 Grid search_grid(std::span<const float> weights, std::span<const float> importances, Range range,
                  const QuantScheme& scheme) {
-  constexpr int kLargestPercent = 114;
+  const int largest_percent = scheme.symmetry == Symmetry::Symmetric ? 114 : 100;
   constexpr int kSmallestPercent = 20;
   constexpr int kStridePercent = 2;
   BestGrid best(weights, importances, scheme, grid_of(range, 1, scheme));
-  for (int percent = kLargestPercent; percent >= kSmallestPercent; percent -= kStridePercent) {
+  for (int percent = largest_percent; percent >= kSmallestPercent; percent -= kStridePercent) {
     best.offer(grid_of(range, percent / 100.0, scheme));
   }
   return best.grid();
