@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -75,10 +74,6 @@ struct LlamaConfig {
 /// naming the field, what
 ///          was expected and what was found.
 LlamaConfig parse_llama_config(std::string_view text, const std::string& source);
-
-/// Fields of config.json that name code or a place on another machine: nothing that is written
-/// keeps them.
-inline constexpr std::array kForeignFields{"auto_map", "_name_or_path"};
 
 /// Returns `config.document` with the widths and everything else that edgecompress may have changed
 /// written into it, so that transformers loads the folder. Blocks of different widths are listed

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "llama/config.h"
+#include "llama/foreign_fields.h"
 
 namespace edgecompress {
 namespace {

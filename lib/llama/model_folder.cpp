@@ -21,24 +21,6 @@ LlamaConfig read_config(const std::filesystem::path& folder) {
                             path.string());
 }
 
-std::vector<std::string> config_warnings(const LlamaConfig& config) {
-  std::vector<std::string> warnings;
-  if (config.document.contains("auto_map")) {
-    warnings.emplace_back(
-        "C17: config.json names Python code (auto_map), which is never run; what is written does "
-        "not name it");
-  }
-  const auto check = [&](const char* name, std::int64_t id) {
-    if (id < config.vocab_size) return;
-    warnings.push_back(concat("T19: config.json gives ", name, " ", id, ", the vocabulary ends at ",
-                              config.vocab_size - 1));
-  };
-  if (config.bos_token_id) check("bos_token_id", *config.bos_token_id);
-  for (const std::int64_t id : config.eos_token_ids) check("eos_token_id", id);
-  if (config.pad_token_id) check("pad_token_id", *config.pad_token_id);
-  return warnings;
-}
-
 }  // namespace
 
 ModelFolder::ModelFolder(TensorStore store, LlamaConfig config)
@@ -50,10 +32,6 @@ ModelFolder ModelFolder::open(const std::filesystem::path& folder) {
       QuantizationConfig::parse(config.document, (folder / "config.json").string());
   ModelFolder model(TensorStore::open(folder), std::move(config));
   model.quantized_ = quantization.has_value();
-  model.warnings_ = model.store_.warnings();
-  for (std::string& warning : config_warnings(model.config_)) {
-    model.warnings_.push_back(std::move(warning));
-  }
   model.matrices_ = match_tensors(model.store_, model.config_, quantization);
   return model;
 }

@@ -8,7 +8,6 @@
 #include <string>
 #include <string_view>
 #include <variant>
-#include <vector>
 
 #include "checkpoint/tensor_store.h"
 #include "llama/config.h"
@@ -59,8 +58,6 @@ class ModelFolder {
   const LlamaConfig& config() const { return config_; }
   const TensorStore& store() const { return store_; }
   bool is_quantized() const { return quantized_; }
-  /// What is odd but does no harm: TensorStore's, and C17 and T19 of docs/security.md.
-  const std::vector<std::string>& warnings() const { return warnings_; }
 
   /// The weight of a module ("model.layers.0.mlp.up_proj", "model.embed_tokens", "lm_head"). A tied
   /// matrix that is stored under one of its two names answers to both.
@@ -83,7 +80,6 @@ class ModelFolder {
   TensorStore store_;
   LlamaConfig config_;
   bool quantized_ = false;
-  std::vector<std::string> warnings_;
   std::map<std::string, StoredMatrix, std::less<>> matrices_;
 };
 

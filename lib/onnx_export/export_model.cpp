@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "base/outside_link.h"
+#include "llama/foreign_fields.h"
 #include "onnx_export/external_data.h"
 #include "onnx_export/genai_config.h"
 #include "onnx_export/graph_builder.h"

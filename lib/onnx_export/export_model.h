@@ -53,8 +53,8 @@ struct OnnxArtifact {
 };
 
 /// Writes `model` (float or quantized) as an ONNX folder: model.onnx, model.onnx.data,
-/// genai_config.json, byte copies of the tokenizer files, and config.json (without the fields that
-/// llama/config.h calls foreign). Weights are streamed: the graph never holds them, and no more
+/// genai_config.json, byte copies of the tokenizer files, and config.json (without the fields of
+/// llama/foreign_fields.h). Weights are streamed: the graph never holds them, and no more
 /// than a few rows or columns of one matrix are in memory, besides the mapped pages of that matrix.
 /// The same model gives the same bytes on any number of threads. Throws   Error{Usage} X3 for an
 /// option out of range; Error{Unsupported} X1 for a group size that MatMulNBits does not

@@ -6,6 +6,7 @@
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/version.h"
+#include "llama/folder_warnings.h"
 #include "llama/linear_layers.h"
 #include "pipeline/run_environment.h"
 #include "pipeline/tokenizer_warnings.h"
@@ -17,7 +18,7 @@ std::string format_name(const OnnxFormat& format) {
 
 Report report_of_input(const ModelFolder& model, const std::string& command) {
   Report report;
-  report.warnings = model.warnings();
+  report.warnings = folder_warnings(model);
   report.tool_version = kVersion;
   report.command = command;
   report.model_name = std::filesystem::canonical(model.path()).filename().string();

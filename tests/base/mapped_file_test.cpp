@@ -72,7 +72,7 @@ TEST_CASE("what is no readable regular file is refused as missing") {
     words = "not a regular file";
   }
   SECTION("a pipe, without waiting for a writer") {
-    REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+    REQUIRE(::mkfifo(path.c_str(), 0644) == 0);
     words = "not a regular file";
   }
   SECTION("a device") {

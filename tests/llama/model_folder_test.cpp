@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/mapped_file.h"
+#include "llama/folder_warnings.h"
 #include "support/catch.h"
 #include "support/refusal.h"
 #include "support/temp_dir.h"
@@ -55,7 +56,7 @@ std::filesystem::path mini_llama_with(const TempDir& temp, const nlohmann::order
 TEST_CASE("what is odd in config.json but harmless is a warning", "[llama]") {
   const auto warnings = [](const nlohmann::ordered_json& fields) {
     const TempDir temp;
-    return ModelFolder::open(mini_llama_with(temp, fields)).warnings();
+    return folder_warnings(ModelFolder::open(mini_llama_with(temp, fields)));
   };
   CHECK(warnings({{"pad_token_id", 2047}}).empty());
   const auto code = warnings({{"auto_map", {{"AutoModel", "own.Model"}}}});
