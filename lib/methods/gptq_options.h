@@ -6,7 +6,7 @@ namespace edgecompress {
 enum class GptqClip {
   None,         ///< the group's own minimum and maximum
   WeightError,  ///< the range with the smallest sum of |weight error|^2.4
-  Importance,   ///< the same with each term times the mean square of the
+  Importance,   ///< the range with the smallest squared weight error times the mean square of the
                 ///< inputs
 };
 

@@ -67,9 +67,11 @@ float sum_of(std::span<const float> values) {
   return total;
 }
 
-// Above 2, large errors weigh more than in a sum of squares. Found by search (GPTQ's authors'
-// quantizer, "mse" with norm 2.4); measured against 2 in docs/numerics.md.
-constexpr double kErrorNorm = 2.4;
+// Without importances large errors weigh more than in a sum of squares (GPTQ's authors' quantizer,
+// "mse" with norm 2.4); measured against 2 in docs/numerics.md. With importances the sum stands for
+// the output's squared error.
+constexpr double kPlainNorm = 2.4;
+constexpr double kWeightedNorm = 2;
 
 /// The fifth root of x >= 0 to about 5e-5 of itself: a line through the float's bits, which are a
 /// logarithm of it, and two steps of Newton's method. Unlike std::pow, the compiler vectorizes it.
@@ -85,7 +87,7 @@ float fifth_root(float x) {
   return root;
 }
 
-/// The sum of |rounding error|^kErrorNorm times importance, in units of step^kErrorNorm.
+/// The sum of |rounding error|^norm times importance, in units of step^norm.
 double error_sum(std::span<const float> weights, std::span<const float> importances, float step,
                  Span codes) {
   constexpr std::size_t kChunk = 256;  // short enough for sums in float
@@ -102,9 +104,11 @@ double error_sum(std::span<const float> weights, std::span<const float> importan
       const float steps = weight[i] * inverse;
       const float error = nearest_in(codes, steps) - steps;
       const float square = error * error;
-      power[i] = square * fifth_root(square);
+      power[i] = square;
     }
-    if (!importances.empty()) {
+    if (importances.empty()) {
+      for (std::size_t i = 0; i < count; ++i) power[i] *= fifth_root(power[i]);
+    } else {
       const float* const importance = importances.data() + begin;
       for (std::size_t i = 0; i < count; ++i) power[i] *= importance[i];
     }
@@ -137,7 +141,7 @@ class BestGrid {
   double error_of(Grid grid) const {
     const double step = std::abs(grid.step);  // of any float, its power is within double's range
     return error_sum(weights_, importances_, grid.step, code_span(scheme_, grid.zero_point)) *
-           std::pow(step, kErrorNorm);
+           std::pow(step, importances_.empty() ? kPlainNorm : kWeightedNorm);
   }
 
   std::span<const float> weights_;
@@ -178,10 +182,12 @@ Grid grid_of(Range range, double share, const QuantScheme& scheme) {
 }
 
 // Tries ranges down to 0.20 of the full one. The full symmetric grid cuts the opposite end by up to
-// one step; from 1.14 on it comes within half a step (8/7 = 1.143).
+// one step; from 1.14 on it comes within half a step (8/7 = 1.143). Weighted by importance, a wider
+// asymmetric grid can pay too: what counts are the inputs that are large.
 Grid search_grid(std::span<const float> weights, std::span<const float> importances, Range range,
                  const QuantScheme& scheme) {
-  const int largest_percent = scheme.symmetry == Symmetry::Symmetric ? 114 : 100;
+  const bool plain_asymmetric = scheme.symmetry == Symmetry::Asymmetric && importances.empty();
+  const int largest_percent = plain_asymmetric ? 100 : 114;
   constexpr int kSmallestPercent = 20;
   constexpr int kStridePercent = 2;
   BestGrid best(weights, importances, scheme, grid_of(range, 1, scheme));

@@ -79,8 +79,8 @@ TEST_CASE("a bfloat16 product is that of the rounded factors, rounded", "[decode
     CHECK(found.scalar_type() == at::kFloat);
     const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kDouble); };
     const at::Tensor exact = at::linear(rounded(input), rounded(block.weight(kind)));
-    // Rounding to 8 bits moves a result by 2^-9 of itself; float sums of 24 products by far less.
-    const at::Tensor bound = exact.abs() * 0x1p-9 * 1.01 + 1e-5;
+    // Rounding to 8 bits moves a result by 2^-8 of itself; float sums of 24 products by far less.
+    const at::Tensor bound = exact.abs() * 0x1p-8 * 1.01 + 1e-5;
     CHECK(((found - exact).abs() <= bound).all().item<bool>());
     const at::Tensor in_float = linear_output(block, kind, input);
     CHECK(largest_difference(found, in_float) > 1e-3);  // and it is not the float product
@@ -94,11 +94,11 @@ TEST_CASE("a block in bfloat16 stays near the block in float", "[decoder]") {
   const at::Tensor hidden = at::randn({2, 9, kHidden});
   const at::Tensor change = block_forward(block, rotary, hidden, {}) - hidden;
   const at::Tensor difference = block_forward(narrow, rotary, hidden, {}) - hidden - change;
-  // Each of the 7 products rounds its factors and its result, 2^-9 each at most. Norms keep
+  // Each of the 7 products rounds its factors and its result, 2^-8 each at most. Norms keep
   // relative errors, the mix and silu(gate) * up add those of their parts: no path has more than 7
   // products.
   const double relative = (difference.norm() / change.norm()).item<double>();
-  CHECK(relative <= 7 * 3 * 0x1p-9);
+  CHECK(relative <= 7 * 3 * 0x1p-8);
   CHECK(relative > 0x1p-12);
 }
 
