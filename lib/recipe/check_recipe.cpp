@@ -5,10 +5,10 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
+#include "base/suggest.h"
 #include "recipe/node.h"
 #include "recipe/problems.h"
 #include "recipe/recipe.h"
-#include "base/suggest.h"
 #include "recipe/target_patterns.h"
 #include "recipe/utf8.h"
 

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "recipe/mask_pattern.h"
 #include "base/suggest.h"
+#include "recipe/mask_pattern.h"
 #include "recipe/target_patterns.h"
 
 namespace edgecompress {

@@ -6,12 +6,12 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/suggest.h"
 #include "methods/method_names.h"
 #include "recipe/language.h"
 #include "recipe/mask_pattern.h"
 #include "recipe/node.h"
 #include "recipe/problems.h"
-#include "base/suggest.h"
 
 namespace edgecompress {
 namespace {

@@ -12,9 +12,8 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
       ->check(CLI::IsMember({"genai", "onnx"}))
       ->capture_default_str();
   command
-      ->add_option(
-          "--accuracy-level", options.accuracy_level,
-          "of MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
+      ->add_option("--accuracy-level", options.accuracy_level,
+                   "of MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
       ->check(CLI::IsMember({0, 1, 2, 3, 4}))
       ->capture_default_str();
   command->add_option("--context-length", options.context_length, "tokens the artifact can hold")
