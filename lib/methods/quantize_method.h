@@ -2,6 +2,7 @@
 
 #include <variant>
 
+#include "methods/awq_options.h"
 #include "methods/gptq_options.h"
 #include "methods/hqq_options.h"
 
@@ -19,6 +20,6 @@ struct RtnOptions {
   ClipSearch clip = ClipSearch::None;
 };
 
-using QuantizeMethod = std::variant<RtnOptions, GptqOptions, HqqOptions>;
+using QuantizeMethod = std::variant<RtnOptions, GptqOptions, HqqOptions, AwqOptions>;
 
 }  // namespace edgecompress

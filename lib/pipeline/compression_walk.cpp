@@ -8,6 +8,7 @@
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
 #include "pipeline/block_cut.h"
+#include "pipeline/input_scaling.h"
 #include "pipeline/layer_steps.h"
 #include "pipeline/stored_steps.h"
 #include "pipeline/weight_change.h"
@@ -189,12 +190,7 @@ class Walk {
                                          ? InputDetail::Hessian
                                          : InputDetail::Norms));
       }
-      for (const LinearKind kind : layers_of(group)) {
-        const LinearId id{index, kind};
-        with_context(concat("compressing ", module_name(id)),
-                     [&] { compress_layer(id, inputs ? &*inputs : nullptr, history); });
-        finished.weight(kind) = history.layers.at(kind).weight;
-      }
+      compress_group(index, group, inputs ? &*inputs : nullptr, history, finished);
     }
     if (tokens) {
       tokens->finish(to_target(finished, compute_.target));
@@ -203,28 +199,68 @@ class Walk {
     }
   }
 
-  void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
-    const std::string module = module_name(id);
-    const at::Tensor before = history.cut.weight(id.kind).contiguous();
-    LayerState layer{.weight = before,
-                     .keep = {},
-                     .codes = {},
-                     .damping_rung = {},
-                     .clipped_share = {},
-                     .fallbacks = history.fallbacks};
+  /// finished: takes over the group's weights, and the scales of its inputs.
+  void compress_group(std::int64_t index, InputGroup group, GroupInputs* inputs,
+                      BlockHistory& history, BlockWeights& finished) {
+    for (const LinearKind kind : layers_of(group)) {
+      const at::Tensor weight = history.cut.weight(kind).contiguous();
+      history.layers[kind] = {.weight = weight, .dense = weight, .fallbacks = history.fallbacks};
+    }
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
       if (std::holds_alternative<PruneStep>(step.action)) continue;
-      layer = apply(step, module, std::move(layer), inputs);
-      refuse_lost_mask(layer);
-      history.after[i + 1].weight(id.kind) = layer.weight;
+      if (scales_inputs(step)) {
+        scale_inputs(index,
+                     {.group = group,
+                      .layers = history.layers,
+                      .blocks = {&history.after[i + 1], &finished},
+                      .dtype = model_.config().dtype,
+                      .num_threads = compute_.num_threads},
+                     *inputs);
+      }
+      for (const LinearKind kind : layers_of(group)) {
+        const std::string module = module_name({index, kind});
+        LayerState& layer = history.layers.at(kind);
+        with_context(concat("compressing ", module),
+                     [&] { layer = apply(step, module, std::move(layer), inputs); });
+        refuse_lost_mask(layer);
+        history.after[i + 1].weight(kind) = layer.weight;
+      }
     }
-    if (inputs != nullptr && inputs->hessian().defined()) {
-      const double energy = output_energy(before, inputs->hessian());
-      const double lost = output_energy(before - layer.weight, inputs->hessian());
-      history.output_errors[id.kind] = energy > 0 ? lost / energy : 0;
+    for (const LinearKind kind : layers_of(group)) {
+      const LayerState& layer = history.layers.at(kind);
+      finished.weight(kind) = layer.weight;
+      if (inputs == nullptr || !inputs->hessian().defined()) continue;
+      const double energy = output_energy(layer.dense, inputs->hessian());
+      const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
+      history.output_errors[kind] = energy > 0 ? lost / energy : 0;
     }
-    history.layers.insert_or_assign(id.kind, std::move(layer));
+  }
+
+  static bool scales_inputs(const Step& step) {
+    const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
+  }
+
+  /// Searches scales for the layers of a group that will be quantized, and folds them.
+  void scale_inputs(std::int64_t index, const ScaledGroup& scaled, GroupInputs& inputs) const {
+    std::vector<std::pair<const LayerState*, QuantScheme>> rounded;
+    for (const LinearKind kind : layers_of(scaled.group)) {
+      const auto* const form =
+          std::get_if<QuantizedForm>(&plan_.forms.at(module_name({index, kind})));
+      if (form != nullptr) rounded.emplace_back(&scaled.layers.at(kind), form->scheme);
+    }
+    if (rounded.empty()) return;
+    const InputScales scales =
+        search_scales(rounded, inputs, scale_of_column(scaled.group, *scaled.blocks.front()),
+                      compute_.num_threads);
+    for (const LinearKind kind : layers_of(scaled.group)) {
+      scaled.layers.at(kind).scale_exponent = scales.exponent;
+    }
+    if (scales.exponent == 0) return;
+    const at::Tensor by_column = at::tensor(scales.by_column, at::kFloat);
+    inputs.divide(by_column);
+    fold_scales(scaled, by_column);
   }
 
   LayerState apply(const Step& step, const std::string& module, LayerState layer,
@@ -296,19 +332,19 @@ class Walk {
 
   void report_layer(LinearId id, const BlockHistory& history) {
     const LayerState& layer = history.layers.at(id.kind);
-    add_report(module_name(id), change_between(history.cut.weight(id.kind).contiguous(),
-                                               layer.weight, compute_.num_threads));
+    add_report(module_name(id), change_between(layer.dense, layer.weight, compute_.num_threads));
     TensorReport& report = tensors_.back();
     if (history.output_errors.count(id.kind) > 0) {
       report.relative_output_error = history.output_errors.at(id.kind);
     }
     report.damping_rung = layer.damping_rung;
     report.clipped_share = layer.clipped_share;
+    report.input_scale_exponent = layer.scale_exponent;
     report.fallbacks = layer.fallbacks;
   }
 
   void store(std::int64_t index, BlockHistory history) {
-    const BlockWeights& block = history.cut;
+    const BlockWeights& block = history.after.back();
     std::map<LinearKind, WeightValue> weights;
     std::map<std::string, std::vector<float>> vectors{
         {input_norm_module(index) + ".weight", vector_value(block.input_norm)},

@@ -4,11 +4,13 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "linear_algebra/matrix_view.h"
 #include "prune/keep_mask.h"
 #include "prune/least_squares.h"
 #include "prune/sparsegpt.h"
 #include "quantize/gptq.h"
 #include "quantize/hqq.h"
+#include "quantize/output_clip.h"
 #include "quantize/refine.h"
 #include "quantize/rtn.h"
 #include "tensor/aten.h"
@@ -57,6 +59,16 @@ struct Masker {
     apply_mask(layer, sparse.keep);
   }
 };
+
+/// The Hessian in float with a mean diagonal of 1, so that no product leaves float's range.
+at::Tensor relative_hessian(const at::Tensor& hessian) {
+  const double mean = hessian.diagonal().mean().item<double>();
+  return (mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous();
+}
+
+MatrixView<const float> view_of(const at::Tensor& matrix) {
+  return {values_of(matrix).data(), matrix.size(0), matrix.size(1), matrix.size(1)};
+}
 
 void repair_mask(LayerState& layer, const at::Tensor& dense, const GroupInputs& inputs) {
   const auto repaired =
@@ -107,6 +119,13 @@ struct LayerQuantizer {
                   options.refine_rounds, num_threads)
         .matrix;
   }
+  QuantizedMatrix operator()(const AwqOptions& options) const {
+    if (options.rounding == AwqRounding::Gptq) return (*this)(GptqOptions{});
+    if (options.clip == AwqClip::None) return (*this)(RtnOptions{});
+    const at::Tensor hessian = relative_hessian(inputs->hessian());
+    return quantize_output_clip(values_of(layer.weight), rows(), columns(), scheme,
+                                view_of(hessian), num_threads);
+  }
   QuantizedMatrix without_factor(const GptqOptions& options) const {
     if (options.on_singular == OnSingular::Fail) {
       throw Error(ErrorKind::Numeric, "F23",
@@ -119,6 +138,15 @@ struct LayerQuantizer {
 };
 
 }  // namespace
+
+void GroupInputs::divide(const at::Tensor& scales) {
+  inputs_.norm = inputs_.norm / scales;
+  if (inputs_.hessian.defined()) {
+    const at::Tensor exact = scales.to(at::kDouble);
+    inputs_.hessian = inputs_.hessian / exact.unsqueeze(0) / exact.unsqueeze(1);
+  }
+  factors_.clear();
+}
 
 const std::optional<InverseFactor>& GroupInputs::factor(double damping, ColumnOrder order) {
   const auto [place, is_new] = factors_.try_emplace({damping, order});
@@ -150,6 +178,41 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
   layer.codes = std::visit(LayerQuantizer{layer, inputs, scheme, num_threads}, method);
   layer.weight = dequantized(*layer.codes, num_threads);
   return layer;
+}
+
+InputScales search_scales(const std::vector<std::pair<const LayerState*, QuantScheme>>& layers,
+                          const GroupInputs& inputs, std::span<const std::int64_t> scale_of_column,
+                          int num_threads) {
+  const at::Tensor hessian = relative_hessian(inputs.hessian());
+  std::vector<ScalableLayer> scalable;
+  for (const auto& [layer, scheme] : layers) {
+    scalable.push_back({.weight = view_of(layer->weight), .scheme = scheme});
+  }
+  return search_input_scales(
+      scalable, {.hessian = view_of(hessian), .scale_of_column = scale_of_column}, num_threads);
+}
+
+void multiply_columns(LayerState& layer, const at::Tensor& scales) {
+  ensure(!layer.codes.has_value(), "a layer whose columns can still be scaled");
+  layer.weight = (layer.weight * scales).contiguous();
+  layer.dense = (layer.dense * scales).contiguous();
+}
+
+void divide_rows(LayerState& layer, const at::Tensor& divisors, DType dtype, int num_threads) {
+  const at::Tensor column = divisors.unsqueeze(1);
+  layer.dense = (layer.dense / column).contiguous();
+  if (!layer.codes) {
+    layer.weight = rounded_to(layer.weight / column, dtype).contiguous();
+    return;
+  }
+  const QuantizedMatrix& codes = *layer.codes;
+  const at::Tensor scales =
+      at::tensor(codes.scales(), at::kFloat).view({codes.rows(), -1}).div(column).contiguous();
+  const std::span<const float> divided = values_of(scales);
+  layer.codes = QuantizedMatrix(
+      codes.rows(), codes.columns(), codes.scheme(), {codes.codes().begin(), codes.codes().end()},
+      {divided.begin(), divided.end()}, {codes.zero_points().begin(), codes.zero_points().end()});
+  layer.weight = dequantized(*layer.codes, num_threads);
 }
 
 at::Tensor dequantized(const QuantizedMatrix& matrix, int num_threads) {

@@ -121,10 +121,25 @@ QuantizeMethod read_hqq(const ObjectReader& step) {
                         static_cast<int>(step.integer("iterations", HqqOptions{}.iterations))};
 }
 
+constexpr std::array<std::string_view, 2> kRoundings{"nearest", "gptq"};
+constexpr std::array<std::string_view, 2> kAwqClips{"none", "output-error"};
+constexpr std::array kAwqOptions{
+    Field{.key = "rounding", .kind = FieldKind::Choice, .choices = kRoundings},
+    Field{.key = "clip", .kind = FieldKind::Choice, .choices = kAwqClips},
+};
+
+QuantizeMethod read_awq(const ObjectReader& step) {
+  return AwqOptions{
+      .rounding =
+          step.text("rounding", "nearest") == "gptq" ? AwqRounding::Gptq : AwqRounding::Nearest,
+      .clip = step.text("clip", "output-error") == "none" ? AwqClip::None : AwqClip::OutputError};
+}
+
 constexpr std::array kQuantizers{
     MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
     MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
     MethodRow<QuantizeMethod>{"hqq", kHqqOptions, read_hqq, 2},
+    MethodRow<QuantizeMethod>{"awq", kAwqOptions, read_awq, 3},
 };
 static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
               "a name for every quantize method");

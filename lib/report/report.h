@@ -27,7 +27,9 @@ struct TensorReport {
   std::optional<std::int64_t> damping_rung =
       {};                                    ///< how often the damping of the Hessian was raised
   std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1
-  std::vector<std::string> fallbacks = {};   ///< what was done instead of what was asked for
+  std::optional<double> input_scale_exponent =
+      {};  ///< of AWQ's scales of the inputs; 0: they stay as they are
+  std::vector<std::string> fallbacks = {};  ///< what was done instead of what was asked for
   std::optional<double>
       relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;

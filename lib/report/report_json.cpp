@@ -112,6 +112,7 @@ class ReportWriter {
     put(out, "relative_output_error", tensor.relative_output_error);
     put_exact(out, "damping_rung", tensor.damping_rung);
     put(out, "clipped_share", tensor.clipped_share);
+    put(out, "input_scale_exponent", tensor.input_scale_exponent);
     if (!tensor.fallbacks.empty()) {
       for (const std::string& fallback : tensor.fallbacks)
         out["fallbacks"].push_back(text(fallback));

@@ -267,8 +267,9 @@ TEST_CASE("recipes spell methods as reports do", "[recipe]") {
         parse_recipe(head + "[{id: m, mask: {pattern: 2:4, method: " + name + "}}]\n", "r");
     CHECK(std::get<MaskStep>(recipe.steps.at(0).action).method.index() == method.index());
   }
-  for (const QuantizeMethod& method : {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}),
-                                       QuantizeMethod(HqqOptions{})}) {
+  for (const QuantizeMethod& method :
+       {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}), QuantizeMethod(HqqOptions{}),
+        QuantizeMethod(AwqOptions{})}) {
     const std::string name(method_name(method));
     const Recipe recipe = parse_recipe(head + "[{id: q, quantize: {method: " + name + "}}]\n", "r");
     CHECK(std::get<QuantizeStep>(recipe.steps.at(0).action).method.index() == method.index());

@@ -72,6 +72,7 @@ inline Report sample_report() {
                      .relative_output_error = 0.0375,
                      .damping_rung = 1,
                      .clipped_share = 0.0025,
+                     .input_scale_exponent = 0.45,
                      .fallbacks = {"rtn instead of gptq"},
                      .relative_weight_error = 0.0125,
                      .bytes_before = 33'554'432,

@@ -12,31 +12,54 @@ std::optional<QuantScheme> table_scheme(const std::string& bits) {
   return bits == "4" ? QuantScheme{.bits = 4, .group_size = 32} : QuantScheme{.bits = 8};
 }
 
+[[noreturn]] void refuse_clip(const QuantizeOptions& options, const std::string& reason) {
+  throw Error(
+      ErrorKind::Usage, "U-CLIP",
+      concat("--clip ", options.clip, " does not go with --method ", options.method, ": ", reason));
+}
+
+GptqOptions gptq_options(const QuantizeOptions& options) {
+  if (options.clip == "output-error") {
+    refuse_clip(options, "only awq searches by it; use importance");
+  }
+  return {.clip = options.clip == "none"           ? GptqClip::None
+                  : options.clip == "weight-error" ? GptqClip::WeightError
+                                                   : GptqClip::Importance,
+          .act_order = !options.no_act_order,
+          .damping = options.damping,
+          .refine_rounds = options.refine_rounds,
+          .on_singular = options.on_singular == "fail" ? OnSingular::Fail : OnSingular::Fallback};
+}
+
+AwqOptions awq_options(const QuantizeOptions& options) {
+  AwqOptions awq;
+  if (options.rounding == "gptq") {
+    if (!options.clip.empty())
+      refuse_clip(options, "with --rounding gptq, GPTQ chooses the ranges");
+    awq.rounding = AwqRounding::Gptq;
+  } else if (options.clip == "none") {
+    awq.clip = AwqClip::None;
+  } else if (!options.clip.empty() && options.clip != "output-error") {
+    refuse_clip(options, "it searches by output-error, or not at all with none");
+  }
+  return awq;
+}
+
+RtnOptions rtn_options(const QuantizeOptions& options) {
+  if (options.clip == "importance" || options.clip == "output-error") {
+    refuse_clip(options,
+                "it weighs by the inputs, which rtn does not look at; use weight-error, or "
+                "--method gptq or awq");
+  }
+  return {.clip = options.clip == "weight-error" ? ClipSearch::WeightError : ClipSearch::None};
+}
+
 QuantizeMethod parse_method(const QuantizeOptions& options) {
-  if (options.method == "gptq") {
-    return GptqOptions{
-        .clip = options.clip == "none"           ? GptqClip::None
-                : options.clip == "weight-error" ? GptqClip::WeightError
-                                                 : GptqClip::Importance,
-        .act_order = !options.no_act_order,
-        .damping = options.damping,
-        .refine_rounds = options.refine_rounds,
-        .on_singular = options.on_singular == "fail" ? OnSingular::Fail : OnSingular::Fallback};
-  }
-  if (options.method == "hqq") {
-    if (!options.clip.empty()) {
-      throw Error(ErrorKind::Usage, "U-CLIP",
-                  "--clip does not go with --method hqq, which finds each group's range itself");
-    }
-    return HqqOptions{.iterations = options.hqq_iterations};
-  }
-  if (options.clip == "importance") {
-    throw Error(ErrorKind::Usage, "U-CLIP",
-                "--clip importance weighs by the inputs, which --method rtn does not look at; use "
-                "weight-error, or --method gptq");
-  }
-  return RtnOptions{.clip = options.clip == "weight-error" ? ClipSearch::WeightError
-                                                           : ClipSearch::None};
+  if (options.method == "gptq") return gptq_options(options);
+  if (options.method == "awq") return awq_options(options);
+  if (options.method == "rtn") return rtn_options(options);
+  if (!options.clip.empty()) refuse_clip(options, "it finds each group's range itself");
+  return HqqOptions{.iterations = options.hqq_iterations};
 }
 
 }  // namespace
@@ -46,10 +69,12 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       app.add_subcommand("quantize", "put the weights on an INT8 or INT4 grid");
   add_output_flags(*command, options.output);
   command
-      ->add_option("--method", options.method,
-                   "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
-                   "gptq: compensate each rounding error, needs --calibration")
-      ->check(CLI::IsMember({"rtn", "hqq", "gptq"}))
+      ->add_option(
+          "--method", options.method,
+          "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
+          "gptq: compensate each rounding error, needs --calibration; awq: scale the inputs that "
+          "matter up first, needs --calibration")
+      ->check(CLI::IsMember({"rtn", "hqq", "gptq", "awq"}))
       ->capture_default_str();
   command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
       ->check(CLI::IsMember({4, 8}))
@@ -65,9 +90,11 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->add_option(
           "--clip", options.clip,
           "range of a group: none (minimum to maximum), weight-error (the smallest squared "
-          "error), importance (weighted by the inputs, gptq only)")
-      ->check(CLI::IsMember({"none", "weight-error", "importance"}))
-      ->default_str("none with rtn, importance with gptq");
+          "error), importance (weighted by the inputs, gptq only), output-error (the smallest "
+          "error "
+          "of the group's outputs, awq only)")
+      ->check(CLI::IsMember({"none", "weight-error", "importance", "output-error"}))
+      ->default_str("none with rtn, importance with gptq, output-error with awq");
   command->add_flag("--no-act-order", options.no_act_order,
                     "gptq: columns as they stand, not by falling input");
   command
@@ -90,6 +117,11 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->add_option("--hqq-iterations", options.hqq_iterations,
                    "hqq: how often the grid is fitted to the weights")
       ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command
+      ->add_option("--rounding", options.rounding,
+                   "awq: how the scaled weights are rounded: nearest or gptq")
+      ->check(CLI::IsMember({"nearest", "gptq"}))
       ->capture_default_str();
   command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
       ->check(CLI::IsMember({"8", "4", "none"}))

@@ -23,6 +23,7 @@ struct QuantizeOptions {
   int refine_rounds = 2;
   std::string on_singular = "fallback";
   int hqq_iterations = 20;
+  std::string rounding = "nearest";  ///< of awq
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
   std::vector<std::string> keep;     ///< patterns of modules that stay floating
