@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "calibrate/dense_reference.h"
 #include "calibrate/layer_inputs.h"
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
@@ -75,9 +76,13 @@ class Walk {
   WalkResult run(const Progress& progress) {
     const std::int64_t blocks = model_.config().num_blocks();
     start_with_embedding();
+    std::int64_t written = 0;
     for (std::int64_t block = 0; block < blocks; ++block) {
-      with_context(concat("compressing decoder block ", block),
-                   [&] { rounds_only() ? round_block(block) : walk_block(block); });
+      with_context(concat("compressing decoder block ", block), [&] {
+        if (is_left_out(block, written)) return leave_out(block);
+        rounds_only() ? round_block(block) : walk_block({.source = block, .written = written});
+        ++written;
+      });
       if (progress) progress({"compress", block + 1, blocks});
     }
     finish_with_head();
@@ -86,6 +91,25 @@ class Walk {
   }
 
  private:
+  /// A block by its index in the model that is read and in the one that is written.
+  struct BlockIndex {
+    std::int64_t source;
+    std::int64_t written;
+  };
+
+  bool is_left_out(std::int64_t block, std::int64_t written) const {
+    const auto at = static_cast<std::size_t>(written);
+    return at >= plan_.source_blocks.size() || plan_.source_blocks[at] != block;
+  }
+
+  /// Only the dense model has this block.
+  void leave_out(std::int64_t index) {
+    const BlockWeights block = load_block(model_, index, compute_.num_threads);
+    carry(stages_.front(), block);
+    if (dense_calibration_ == nullptr) return;
+    advance(*dense_calibration_, to_target(block, compute_.target), rotary_, compute_.target);
+  }
+
   std::int64_t longest_window() const {
     const auto length = [](const std::optional<TokenWindows>& windows) {
       return windows ? windows->length : std::int64_t{1};
@@ -147,18 +171,30 @@ class Walk {
     if (plan_.needs_calibration()) {
       calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
     }
+    if (plan_.cuts_for_dense_outputs || plan_.masks_for_dense_outputs) {
+      dense_calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, dense, storage);
+    }
   }
 
   /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
-  void cut(BlockHistory& history) {
+  void cut(BlockIndex index, BlockHistory& history) {
     history.cut = history.after.front();
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
+      if (std::holds_alternative<DropLayersStep>(step.action)) history.after[i + 1] = history.cut;
       const auto* const prune = std::get_if<PruneStep>(&step.action);
       if (prune == nullptr) continue;
+      StructuredCut cut = prune->cut;
+      if (auto* const random = std::get_if<RandomScore>(&cut.score)) {
+        *random = random_score_of_block(*random, index.source);
+      }
       std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
-      CutResult result = prune_block(history.cut, tokens ? &*tokens : nullptr, prune->cut,
-                                     plan_.widths.at(step.id), model_.config().dtype);
+      std::optional<DenseReference> dense =
+          dense_when(cut.repair == CutRepair::DenseOutputs, history);
+      CutResult result = prune_block(
+          history.cut, {.block = tokens ? &*tokens : nullptr, .dense = dense ? &*dense : nullptr},
+          cut, plan_.widths.at(step.id)[static_cast<std::size_t>(index.written)],
+          model_.config().dtype);
       history.cut = std::move(result.block);
       history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
                                result.fallbacks.end());
@@ -171,23 +207,34 @@ class Walk {
     return SequentialBlock(*calibration_, rotary_, compute_.target, compute_.storage);
   }
 
+  std::optional<DenseReference> dense_when(bool wanted, const BlockHistory& history) {
+    if (!wanted) return std::nullopt;
+    return DenseReference(*dense_calibration_, to_target(history.after.front(), compute_.target),
+                          rotary_, compute_.target, compute_.storage);
+  }
+
+  GroupInputs gather(SequentialBlock& tokens, DenseReference* dense, InputGroup group,
+                     const BlockWeights& block) {
+    if (dense != nullptr) return GroupInputs(dense->gather(tokens, group, block));
+    return GroupInputs(gather_inputs(
+        tokens, group, block,
+        plan_.layer_need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms));
+  }
+
   /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
   /// finished layers before it.
   void compress_layers(std::int64_t index, BlockHistory& history) {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      if (!std::holds_alternative<PruneStep>(plan_.steps[i].action)) {
-        history.after[i + 1] = history.cut;
-      }
+      if (is_layer_step(plan_.steps[i])) history.after[i + 1] = history.cut;
     }
     BlockWeights finished = history.cut;
     std::optional<SequentialBlock> tokens = tokens_when(plan_.layer_need);
+    std::optional<DenseReference> dense = dense_when(plan_.masks_for_dense_outputs, history);
     for (const InputGroup group : kInputGroups) {
       std::optional<GroupInputs> inputs;
       if (tokens) {
-        inputs.emplace(gather_inputs(*tokens, group, to_target(finished, compute_.target),
-                                     plan_.layer_need == CalibrationNeed::Hessian
-                                         ? InputDetail::Hessian
-                                         : InputDetail::Norms));
+        inputs =
+            gather(*tokens, dense ? &*dense : nullptr, group, to_target(finished, compute_.target));
       }
       for (const LinearKind kind : layers_of(group)) {
         const LinearId id{index, kind};
@@ -203,10 +250,16 @@ class Walk {
     }
   }
 
+  static at::Tensor wanted(LinearKind kind, const GroupInputs* inputs,
+                           const BlockHistory& history) {
+    if (inputs == nullptr || !inputs->dense()) return {};
+    return wanted_outputs(history.after.front().weight(kind), *inputs->dense());
+  }
+
   void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
-    const std::string module = module_name(id);
     const at::Tensor before = history.cut.weight(id.kind).contiguous();
     LayerState layer{.weight = before,
+                     .wanted_outputs = wanted(id.kind, inputs, history),
                      .keep = {},
                      .codes = {},
                      .damping_rung = {},
@@ -214,8 +267,8 @@ class Walk {
                      .fallbacks = history.fallbacks};
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
-      if (std::holds_alternative<PruneStep>(step.action)) continue;
-      layer = apply(step, module, std::move(layer), inputs);
+      if (!is_layer_step(step)) continue;
+      layer = apply(step, id, std::move(layer), inputs);
       refuse_lost_mask(layer);
       history.after[i + 1].weight(id.kind) = layer.weight;
     }
@@ -227,11 +280,13 @@ class Walk {
     history.layers.insert_or_assign(id.kind, std::move(layer));
   }
 
-  LayerState apply(const Step& step, const std::string& module, LayerState layer,
-                   GroupInputs* inputs) const {
+  LayerState apply(const Step& step, LinearId id, LayerState layer, GroupInputs* inputs) const {
+    const std::string module = module_name(id);
     if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
       if (!targets(mask->targets, module)) return layer;
-      return mask_layer(std::move(layer), inputs, *mask, model_.config().dtype);
+      MaskStep on_block = *mask;
+      on_block.pattern = pattern_of_block(plan_, step, id.block);
+      return mask_layer(std::move(layer), inputs, on_block, model_.config().dtype);
     }
     const auto& quantize = std::get<QuantizeStep>(step.action);
     const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
@@ -249,15 +304,19 @@ class Walk {
     advance(*stage.states, to_target(block, compute_.target), rotary_, compute_.target);
   }
 
-  void walk_block(std::int64_t index) {
+  void walk_block(BlockIndex index) {
     BlockHistory history;
     history.after.resize(plan_.steps.size() + 1);
-    history.after[0] = load_block(model_, index, compute_.num_threads);
-    cut(history);
-    compress_layers(index, history);
+    history.after[0] = load_block(model_, index.source, compute_.num_threads);
+    cut(index, history);
+    compress_layers(index.written, history);
+    if (dense_calibration_ != nullptr) {
+      advance(*dense_calibration_, to_target(history.after.front(), compute_.target), rotary_,
+              compute_.target);
+    }
     for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
-    for (const LinearKind kind : kLinearKinds) report_layer({index, kind}, history);
-    store(index, std::move(history));
+    for (const LinearKind kind : kLinearKinds) report_layer({index.written, kind}, history);
+    store(index.written, std::move(history));
   }
 
   /// Whether weights go to the nearest code and nothing is carried along: then no block is needed
@@ -388,6 +447,7 @@ class Walk {
   RotaryTable rotary_;
   std::vector<Stage> stages_;
   std::unique_ptr<HiddenStates> calibration_;
+  std::unique_ptr<HiddenStates> dense_calibration_;  // of the uncompressed model; or nullptr
   std::optional<QuantizedMatrix> head_codes_;  // for evaluation; absent when the head stays float
   std::vector<TensorReport> tensors_;
 };

@@ -67,6 +67,18 @@ void repair_mask(LayerState& layer, const at::Tensor& dense, const GroupInputs& 
   }
 }
 
+/// Solves the whole layer for the dense model's outputs; the mask then comes off that solution.
+void aim_at_dense(LayerState& layer, const GroupInputs& inputs) {
+  const auto solved = least_squares_for_outputs(layer.weight, inputs.hessian(),
+                                                layer.wanted_outputs, kRepairDamping);
+  if (solved) {
+    layer.weight = solved->contiguous();
+  } else {
+    layer.fallbacks.emplace_back(
+        "least-squares instead of dense-outputs: the Hessian cannot be inverted");
+  }
+}
+
 /// One overload a quantize method.
 struct LayerQuantizer {
   LayerState& layer;
@@ -134,9 +146,10 @@ at::Tensor rounded_to(const at::Tensor& weight, DType dtype) {
 }
 
 LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& step, DType dtype) {
+  if (step.repair == MaskRepair::DenseOutputs) aim_at_dense(layer, *inputs);
   const at::Tensor dense = layer.weight;
   std::visit(Masker{layer, inputs, step.pattern}, step.method);
-  if (step.repair == MaskRepair::LeastSquares) repair_mask(layer, dense, *inputs);
+  if (step.repair != MaskRepair::None) repair_mask(layer, dense, *inputs);
   layer.weight = rounded_to(layer.weight, dtype).contiguous();
   return layer;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "calibrate/dense_reference.h"
 #include "calibrate/layer_inputs.h"
 #include "decoder/block_weights.h"
 #include "prune/structured.h"
@@ -19,9 +20,14 @@ namespace edgecompress {
 class GroupInputs {
  public:
   explicit GroupInputs(LayerInputs inputs) : inputs_(std::move(inputs)) {}
+  explicit GroupInputs(ReferencedInputs inputs)
+      : inputs_(std::move(inputs.inputs)), dense_(std::move(inputs.dense)) {}
 
   const at::Tensor& norm() const { return inputs_.norm; }
   const at::Tensor& hessian() const { return inputs_.hessian; }
+
+  /// How they relate to the dense model's; nothing when no step asks.
+  const std::optional<DenseMoments>& dense() const { return dense_; }
 
   enum class ColumnOrder { Natural, FallingDiagonal };
 
@@ -30,6 +36,7 @@ class GroupInputs {
 
  private:
   LayerInputs inputs_;
+  std::optional<DenseMoments> dense_;
   std::map<std::pair<double, ColumnOrder>, std::optional<InverseFactor>> factors_;
 };
 
@@ -39,6 +46,7 @@ at::Tensor rounded_to(const at::Tensor& weight, DType dtype);
 /// One linear layer on its way through the mask and quantize steps.
 struct LayerState {
   at::Tensor weight;                     ///< [out, in] float, contiguous; what is computed with
+  at::Tensor wanted_outputs;             ///< E[y x^T] to aim at, [out, in] double; or undefined
   at::Tensor keep;                       ///< bool, true = keep; undefined without a mask
   std::optional<QuantizedMatrix> codes;  ///< after a quantize step
   std::optional<int> damping_rung;       ///< 0: as asked for; the larger one of the steps

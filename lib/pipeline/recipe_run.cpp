@@ -37,10 +37,10 @@ void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const s
 
 WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
   WalkTexts texts;
-  if (!plan.needs_calibration() && !recipe.evaluation) return texts;
+  if (!plan.needs_text() && !recipe.evaluation) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
   const std::int64_t vocab_size = model.config().vocab_size;
-  if (plan.needs_calibration()) {
+  if (plan.needs_text()) {
     if (!recipe.calibration) {
       throw Error(ErrorKind::Usage, "R19",
                   "a step looks at activations, so calibration text is needed: name one under "
@@ -137,8 +137,14 @@ class RecipeRun {
         texts_(read_texts(recipe, plan_, model_)) {}
 
   Report run(const std::string& command) {
+    if (plan_.needs_survey) {
+      plan_ = plan_walk(model_, recipe_,
+                        survey_model(model_, *texts_.calibration, options_.compute, progress_));
+      clock_.finish_stage("survey");
+    }
     report_ = report_of_input(model_, command);
     report_.warnings.insert(report_.warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
+    warn_of_idle_masks();
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();
@@ -151,6 +157,20 @@ class RecipeRun {
   bool exports() const { return export_step(recipe_) != nullptr; }
 
   std::string checkpoint_folder() const { return exports() ? kCheckpointFolder : ""; }
+
+  /// Zeros take as many bytes and as much time as other weights in all that is written here.
+  void warn_of_idle_masks() {
+    const bool masks = std::any_of(plan_.steps.begin(), plan_.steps.end(), [](const Step& step) {
+      return std::holds_alternative<MaskStep>(step.action);
+    });
+    if (!masks) return;
+    report_.warnings.push_back(concat(
+        "M1: no gain in this format: ",
+        exports() ? "ONNX Runtime multiplies by zeros as by other weights"
+                  : "a model folder stores zeros as other weights",
+        ", so the mask saves neither bytes nor time. Cuts (prune, drop_layers) save both in every "
+        "format"));
+  }
 
   void describe_recipe() {
     report_.recipe = recipe_.source_text;
@@ -255,7 +275,7 @@ class RecipeRun {
   const Progress& progress_;
   RunClock clock_;
   const ModelFolder model_;
-  const WalkPlan plan_;
+  WalkPlan plan_;
   StagedFolder output_;
   const WalkTexts texts_;
   WalkResult walked_;

@@ -125,6 +125,8 @@ class ValueCheck {
         return group_size(value);
       case FieldKind::MaskPattern:
         return mask_pattern(value);
+      case FieldKind::Integers:
+        return each(value, &ValueCheck::integer, "an integer or a list of integers");
       case FieldKind::Texts:
         return each(value, &ValueCheck::text_item);
       case FieldKind::Targets:
@@ -340,9 +342,10 @@ class ValueCheck {
     }
   }
 
-  void each(const YamlNode& value, void (ValueCheck::*item)(const YamlNode&) const) const {
+  void each(const YamlNode& value, void (ValueCheck::*item)(const YamlNode&) const,
+            std::string_view expected = "a text or a list of texts") const {
     if (value.kind == YamlNode::Kind::Scalar) return (this->*item)(value);
-    if (value.kind != YamlNode::Kind::List) return wrong_type(value, "a text or a list of texts");
+    if (value.kind != YamlNode::Kind::List) return wrong_type(value, expected);
     if (value.items.empty()) {
       problems_.add(
           {"R10", concat(where_, " must not be an empty list"), value.at, "delete the key", {}});

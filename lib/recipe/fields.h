@@ -30,6 +30,7 @@ enum class FieldKind {
   Choice,       ///< one of `choices`
   GroupSize,    ///< one of kGroupSizes, or "channel"
   MaskPattern,  ///< unstructured, per-row, N:M or RxC
+  Integers,     ///< an integer or a list of them, each low..high
   Texts,        ///< a text or a list of them
   Targets,      ///< a target pattern or a list of them
   Object,       ///< a map of `shape`
@@ -94,6 +95,7 @@ class ObjectReader {
   double share(std::string_view key, double otherwise) const;
   bool boolean(std::string_view key, bool otherwise) const;
   std::string text(std::string_view key, std::string_view otherwise) const;
+  std::vector<std::int64_t> integers(std::string_view key) const;
   std::vector<std::string> texts(std::string_view key) const;
 
  private:

@@ -55,12 +55,16 @@ StructuredScore read_magnitude_l1(const ObjectReader&) { return MagnitudeScore{.
 StructuredScore read_magnitude_l2(const ObjectReader&) { return MagnitudeScore{.norm = 2}; }
 StructuredScore read_activation(const ObjectReader&) { return ActivationScore{}; }
 StructuredScore read_output_error(const ObjectReader&) { return OutputErrorScore{}; }
+StructuredScore read_fluctuation(const ObjectReader&) { return FluctuationScore{}; }
+StructuredScore read_random(const ObjectReader&) { return RandomScore{}; }  // the recipe's seed
 
 constexpr std::array kScores{
     MethodRow<StructuredScore>{"magnitude-l1", {}, read_magnitude_l1, 0},
     MethodRow<StructuredScore>{"magnitude-l2", {}, read_magnitude_l2, 0},
     MethodRow<StructuredScore>{"activation", {}, read_activation, 1},
     MethodRow<StructuredScore>{"output-error", {}, read_output_error, 2},
+    MethodRow<StructuredScore>{"fluctuation", {}, read_fluctuation, 3},
+    MethodRow<StructuredScore>{"random", {}, read_random, 4},
 };
 static_assert(covers(kScores), "a name for every structured score");
 
@@ -131,19 +135,33 @@ constexpr std::array kQuantizerOptions = options_of(kQuantizers);
 
 constexpr std::int64_t kLargestCount = 1'000'000;
 
-constexpr std::array<std::string_view, 2> kRepairs{"none", "least-squares"};
+constexpr std::array<std::string_view, 3> kRepairs{"none", "least-squares", "dense-outputs"};
 constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
+constexpr std::array<std::string_view, 2> kCutAllocations{"uniform", "per-layer"};
+constexpr std::array<std::string_view, 2> kMaskAllocations{"uniform", "outliers"};
+constexpr std::int64_t kLargestLayer = 9999;  // config.json may name 10000
 constexpr std::array kPruneFields{
     Field{.key = "score",
           .kind = FieldKind::Choice,
           .presence = Presence::Required,
           .choices = kScoreNames},
     Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
-    Field{.key = "ratio", .kind = FieldKind::Share, .presence = Presence::Required},
+    Field{.key = "ratio", .kind = FieldKind::Share},
+    Field{.key = "heads", .kind = FieldKind::Share},
+    Field{.key = "channels", .kind = FieldKind::Share},
     Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
     Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
+    Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kCutAllocations},
+    Field{.key = "protect_first", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},
+    Field{.key = "protect_last", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},
 };
 constexpr Shape kPruneShape{"prune", kPruneFields, "score", "", kScoreOptions};
+
+constexpr std::array kDropLayersFields{
+    Field{.key = "count", .kind = FieldKind::Integer, .low = 1, .high = kLargestLayer},
+    Field{.key = "layers", .kind = FieldKind::Integers, .low = 0, .high = kLargestLayer},
+};
+constexpr Shape kDropLayersShape{"drop_layers", kDropLayersFields};
 
 constexpr std::array kMaskFields{
     Field{.key = "method",
@@ -153,6 +171,8 @@ constexpr std::array kMaskFields{
     Field{.key = "pattern", .kind = FieldKind::MaskPattern, .presence = Presence::Required},
     Field{.key = "sparsity", .kind = FieldKind::Share},
     Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kMaskAllocations},
+    Field{.key = "spread", .kind = FieldKind::Share},
     Field{.key = "targets", .kind = FieldKind::Targets},
     Field{.key = "except", .kind = FieldKind::Targets},
 };
@@ -206,6 +226,7 @@ constexpr Shape kExportShape{"export", kExportFields};
 
 constexpr std::array kStepFields{
     Field{.key = "id", .kind = FieldKind::Name, .presence = Presence::Required},
+    Field{.key = "drop_layers", .kind = FieldKind::Object, .shape = &kDropLayersShape},
     Field{.key = "prune", .kind = FieldKind::Object, .shape = &kPruneShape},
     Field{.key = "mask", .kind = FieldKind::Object, .shape = &kMaskShape},
     Field{.key = "quantize", .kind = FieldKind::Object, .shape = &kQuantizeShape},

@@ -21,8 +21,8 @@ constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 20;
 /// Turns a tree that check_shape() has seen into steps and adds what only shows across keys.
 class StepReader {
  public:
-  StepReader(Problems& problems, bool has_calibration)
-      : problems_(problems), has_calibration_(has_calibration) {}
+  StepReader(Problems& problems, bool has_calibration, std::uint64_t seed)
+      : problems_(problems), has_calibration_(has_calibration), seed_(seed) {}
 
   std::vector<Step> read(const YamlNode& steps) {
     std::vector<Step> out;
@@ -53,14 +53,17 @@ class StepReader {
 
   bool read_action(const ObjectReader& step, const SourceSpan& step_at, Step& out) {
     std::vector<std::string_view> named;
-    for (const std::string_view key : {"prune", "mask", "quantize", "export"}) {
+    for (const std::string_view key : {"drop_layers", "prune", "mask", "quantize", "export"}) {
       if (step.has(key)) named.push_back(key);
     }
     if (named.empty() && step.has_other_keys("id"))
       return false;  // a misspelt action, reported already
     if (named.empty()) {
-      problems_.add(
-          {"R23", "a step must have one of prune, mask, quantize, export", step_at, {}, {}});
+      problems_.add({"R23",
+                     "a step must have one of drop_layers, prune, mask, quantize, export",
+                     step_at,
+                     {},
+                     {}});
       return false;
     }
     if (named.size() > 1) {
@@ -71,6 +74,7 @@ class StepReader {
     }
     const ObjectReader body = step.object(named[0]);
     check_order(named[0], step.at(named[0]));
+    if (named[0] == "drop_layers") out.action = read_drop_layers(body, step.at("drop_layers"));
     if (named[0] == "prune") out.action = read_prune(body);
     if (named[0] == "mask") out.action = read_mask(body);
     if (named[0] == "quantize") out.action = read_quantize(body);
@@ -78,8 +82,8 @@ class StepReader {
     return true;
   }
 
-  /// prune, then mask, then quantize once, then export once: the only order in which no step undoes
-  /// an earlier one.
+  /// drop_layers once, then prune, then mask, then quantize once, then export once: the only order
+  /// in which no step undoes an earlier one.
   void check_order(std::string_view action, const SourceSpan& at) {
     if (exported_) {
       contradiction(
@@ -90,6 +94,9 @@ class StepReader {
     } else if (quantized_ && action != "export") {
       contradiction(at, concat(action, " after quantize"),
                     "quantize must come after prune and mask");
+    } else if (action == "drop_layers" && (pruned_ || masked_ || dropped_)) {
+      contradiction(at, concat("drop_layers after ", dropped_ ? "drop_layers" : "prune or mask"),
+                    "name all layers in one step, the first");
     } else if (masked_ && action == "prune") {
       contradiction(at, "prune after mask",
                     "a cut shifts columns and breaks the mask's pattern: prune first");
@@ -97,6 +104,8 @@ class StepReader {
     exported_ = exported_ || action == "export";
     quantized_ = quantized_ || action == "quantize";
     masked_ = masked_ || action == "mask";
+    pruned_ = pruned_ || action == "prune";
+    dropped_ = dropped_ || action == "drop_layers";
   }
 
   void check_calibration(CalibrationNeed need, const ObjectReader& body, std::string_view key) {
@@ -108,7 +117,84 @@ class StepReader {
 
   template <typename Repair>
   static Repair read_repair(const ObjectReader& body) {
-    return body.text("repair", "none") == "none" ? Repair::None : Repair::LeastSquares;
+    const std::string repair = body.text("repair", "none");
+    return repair == "least-squares"   ? Repair::LeastSquares
+           : repair == "dense-outputs" ? Repair::DenseOutputs
+                                       : Repair::None;
+  }
+
+  void read_amount(const ObjectReader& body, StructuredCut& cut) {
+    if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
+    cut.ratio = body.share("ratio", cut.ratio);
+    const bool by_parts = body.has("heads") || body.has("channels");
+    if (by_parts) {
+      cut.parts =
+          PartShares{.kv_groups = body.share("heads", 0), .channels = body.share("channels", 0)};
+    }
+    for (const std::string_view key : {"ratio", "target"}) {
+      if (by_parts && body.has(key)) {
+        contradiction(body.at(key), concat(key, " beside heads or channels"),
+                      "these name what to remove of each part: delete this key");
+      }
+    }
+    if (!by_parts && !body.has("ratio")) {
+      problems_.add({"R23",
+                     "key `ratio` is missing in prune",
+                     body.at("score"),
+                     {},
+                     {"give `ratio`, or `heads` and `channels` apart"}});
+    }
+  }
+
+  void refuse_without_text(const ObjectReader& body, std::string_view key) {
+    if (has_calibration_) return;
+    contradiction(body.at(key), concat(key, " is decided on calibration text"),
+                  "add `calibration: {text: ...}` to the recipe");
+  }
+
+  DropLayersStep read_drop_layers(const ObjectReader& body, const SourceSpan& at) {
+    DropLayersStep step{.layers = body.integers("layers"), .count = body.integer("count", 0)};
+    if (body.has("count") == body.has("layers")) {
+      contradiction(at, "drop_layers needs either count or layers", "give one of them");
+    }
+    if (body.has("count")) refuse_without_text(body, "count");
+    std::sort(step.layers.begin(), step.layers.end());
+    const auto twice = std::adjacent_find(step.layers.begin(), step.layers.end());
+    if (twice != step.layers.end()) {
+      contradiction(body.at("layers"), concat("layer ", *twice, " is named twice"), "name it once");
+    }
+    return step;
+  }
+
+  void read_cut_allocation(const ObjectReader& body, StructuredCut& cut) {
+    cut.protect_first = body.integer("protect_first", 0);
+    cut.protect_last = body.integer("protect_last", 0);
+    if (body.text("allocation", "") == "per-layer") {
+      cut.allocation = CutAllocation::PerLayer;
+      refuse_without_text(body, "allocation");
+      if (!cut.parts) return;
+      contradiction(body.at("allocation"), "allocation: per-layer beside heads or channels",
+                    "the allocation decides what goes of each: give `ratio`");
+      return;
+    }
+    for (const std::string_view key : {"protect_first", "protect_last"}) {
+      if (!body.has(key)) continue;
+      contradiction(body.at(key), concat(key, " without allocation: per-layer"),
+                    "a uniform cut takes the same from every block");
+    }
+  }
+
+  void read_mask_allocation(const ObjectReader& body, MaskStep& step) {
+    step.spread = body.share("spread", step.spread);
+    if (body.text("allocation", "") == "outliers") {
+      step.allocation = MaskAllocation::Outliers;
+      refuse_without_text(body, "allocation");
+      if (!std::holds_alternative<NofM>(step.pattern)) return;
+      contradiction(body.at("allocation"), "allocation: outliers beside an N:M pattern",
+                    "N:M has one sparsity: delete this key");
+    } else if (body.has("spread")) {
+      contradiction(body.at("spread"), "spread without allocation: outliers", "delete this key");
+    }
   }
 
   PruneStep read_prune(const ObjectReader& body) {
@@ -117,9 +203,10 @@ class StepReader {
     if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
     const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
     check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
-    if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
-    cut.ratio = body.share("ratio", cut.ratio);
+    if (auto* const random = std::get_if<RandomScore>(&cut.score)) random->seed = seed_;
+    read_amount(body, cut);
     cut.channel_multiple = body.integer("channel_multiple", cut.channel_multiple);
+    read_cut_allocation(body, cut);
     return {cut};
   }
 
@@ -147,6 +234,7 @@ class StepReader {
            {},
            {}});
     }
+    read_mask_allocation(body, step);
     if (body.has("targets")) step.targets.match = body.texts("targets");
     step.targets.except = body.texts("except");
     return step;
@@ -209,7 +297,10 @@ class StepReader {
 
   Problems& problems_;
   bool has_calibration_;
+  std::uint64_t seed_;
   std::map<std::string, SourceSpan> ids_;
+  bool dropped_ = false;
+  bool pruned_ = false;
   bool masked_ = false;
   bool quantized_ = false;
   bool exported_ = false;
@@ -269,7 +360,7 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
       problems.add(
           {"R14", "the recipe has no steps and would do nothing", reader.at("steps"), {}, {}});
     }
-    recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
+    recipe.steps = StepReader(problems, recipe.calibration.has_value(), recipe.seed).read(*steps);
   }
   if (reader.has("evaluate")) recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
   problems.fail_if_any();

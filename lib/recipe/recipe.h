@@ -27,11 +27,19 @@ struct PruneStep {
   StructuredCut cut;
 };
 
+/// Leaves whole decoder blocks out.
+struct DropLayersStep {
+  std::vector<std::int64_t> layers;  ///< which, ascending; empty: chosen
+  std::int64_t count = 0;  ///< so many, those that change the hidden states' direction least
+};
+
 /// Lays a mask over what is left.
 struct MaskStep {
   MaskMethod method;
   SparsityPattern pattern;
   MaskRepair repair = MaskRepair::None;
+  MaskAllocation allocation = MaskAllocation::Uniform;
+  double spread = 0.08;  ///< of MaskAllocation::Outliers: most and fewest are 2 * spread apart
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 
@@ -59,7 +67,7 @@ struct ExportStep {
 
 struct Step {
   std::string id;
-  std::variant<PruneStep, MaskStep, QuantizeStep, ExportStep> action;
+  std::variant<PruneStep, MaskStep, QuantizeStep, ExportStep, DropLayersStep> action;
 };
 
 struct Calibration {

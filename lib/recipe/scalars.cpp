@@ -113,6 +113,12 @@ std::string ObjectReader::text(std::string_view key, std::string_view otherwise)
                                                                    : value->text;
 }
 
+std::vector<std::int64_t> ObjectReader::integers(std::string_view key) const {
+  std::vector<std::int64_t> out;
+  for (const std::string& text : texts(key)) out.push_back(parse_integer(text).value_or(0));
+  return out;
+}
+
 std::vector<std::string> ObjectReader::texts(std::string_view key) const {
   const YamlNode* const value = find(key);
   if (value == nullptr) return {};

@@ -36,10 +36,11 @@ struct TensorReport {
 
 /// A model at one stage of the work.
 struct StageReport {
-  std::string stage;            ///< "dense", "pruned", "masked", "quantized", "artifact"
-  std::int64_t parameters = 0;  ///< of the whole model, zeros included
-  std::int64_t size_bytes = 0;  ///< of the weights as that stage stores them
-  double sparsity = 0;          ///< share of zeros among the decoder blocks' linear weights, 0..1
+  std::string stage;  ///< "dense", "shortened", "pruned", "masked", "quantized", "artifact"
+  std::int64_t parameters = 0;       ///< of the whole model, zeros included
+  std::int64_t size_bytes = 0;       ///< of the weights as that stage stores them
+  std::int64_t flops_per_token = 0;  ///< of the products with weights, 2 a weight, zeros included
+  double sparsity = 0;  ///< share of zeros among the decoder blocks' linear weights, 0..1
   std::optional<double> perplexity;
   std::optional<double> kl_divergence_nats;  ///< mean KL(dense || stage)
   std::optional<double> top1_agreement;  ///< share of positions with the dense model's argmax, 0..1

@@ -54,6 +54,7 @@ class ReportWriter {
     out["stage"] = text(stage.stage);
     out["parameters"] = stage.parameters;
     out["size_bytes"] = stage.size_bytes;
+    out["flops_per_token"] = stage.flops_per_token;
     out["sparsity"] = number(stage.sparsity);
     put(out, "perplexity", stage.perplexity);
     if (stage.perplexity && first.perplexity) {

@@ -269,11 +269,60 @@ TEST_CASE("recipes spell methods as reports do", "[recipe]") {
   }
   const std::string rtn(method_name(QuantizeMethod(RtnOptions{})));
   CHECK_NOTHROW(parse_recipe(head + "[{id: q, quantize: {method: " + rtn + "}}]\n", "r"));
-  const std::string activation(method_name(StructuredScore(ActivationScore{})));
-  const Recipe cut =
-      parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + activation + "}}]\n", "r");
-  CHECK(std::holds_alternative<ActivationScore>(
-      std::get<PruneStep>(cut.steps.at(0).action).cut.score));
+  for (const StructuredScore& score :
+       {StructuredScore(ActivationScore{}), StructuredScore(OutputErrorScore{}),
+        StructuredScore(FluctuationScore{}), StructuredScore(RandomScore{})}) {
+    const std::string name(method_name(score));
+    const Recipe cut =
+        parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + name + "}}]\n", "r");
+    CHECK(std::get<PruneStep>(cut.steps.at(0).action).cut.score.index() == score.index());
+  }
+}
+
+TEST_CASE("heads and channels are cut by shares of their own, random ones by the recipe's seed",
+          "[recipe]") {
+  const std::string head = "schema: edgecompress.recipe/v1\nname: r\nseed: 41\n";
+  const Recipe recipe = parse_recipe(
+      head + "steps: [{id: p, prune: {score: random, heads: 25%, repair: none}}]\n", "r");
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps.at(0).action).cut;
+  CHECK(std::get<RandomScore>(cut.score).seed == 41);
+  REQUIRE(cut.parts.has_value());
+  CHECK(cut.parts->kv_groups == 0.25);
+  CHECK(cut.parts->channels == 0);
+  const Recipe dense = parse_recipe(head +
+                                        "calibration: {text: c}\nsteps: [{id: p, prune: {score: "
+                                        "random, channels: 0.2, repair: dense-outputs}}]\n",
+                                    "r");
+  const StructuredCut& repaired = std::get<PruneStep>(dense.steps.at(0).action).cut;
+  CHECK(repaired.repair == CutRepair::DenseOutputs);
+  CHECK(repaired.parts->channels == 0.2);
+  CHECK(repaired.parts->kv_groups == 0);
+}
+
+TEST_CASE("layers are left out by number or by name, and ratios spread over blocks", "[recipe]") {
+  const std::string head =
+      "schema: edgecompress.recipe/v1\nname: r\ncalibration: {text: c}\nsteps:\n";
+  const Recipe recipe = parse_recipe(
+      head +
+          "- {id: d, drop_layers: {layers: [5, 2]}}\n"
+          "- {id: p, prune: {score: activation, ratio: 20%, allocation: per-layer, protect_first: "
+          "1, protect_last: 2}}\n"
+          "- {id: m, mask: {method: wanda, pattern: 16x1, sparsity: 30%, allocation: outliers, "
+          "spread: 5%}}\n",
+      "r");
+  CHECK(std::get<DropLayersStep>(recipe.steps.at(0).action).layers ==
+        std::vector<std::int64_t>{2, 5});
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps.at(1).action).cut;
+  CHECK((cut.allocation == CutAllocation::PerLayer));
+  CHECK(cut.protect_first == 1);
+  CHECK(cut.protect_last == 2);
+  const auto& mask = std::get<MaskStep>(recipe.steps.at(2).action);
+  CHECK((mask.allocation == MaskAllocation::Outliers));
+  CHECK(mask.spread == 0.05);
+  const Recipe one = parse_recipe(head + "- {id: d, drop_layers: {count: 3}}\n", "r");
+  CHECK(std::get<DropLayersStep>(one.steps.at(0).action).count == 3);
+  const Recipe single = parse_recipe(head + "- {id: d, drop_layers: {layers: 3}}\n", "r");
+  CHECK(std::get<DropLayersStep>(single.steps.at(0).action).layers == std::vector<std::int64_t>{3});
 }
 
 }  // namespace

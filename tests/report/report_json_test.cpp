@@ -111,8 +111,9 @@ TEST_CASE("a report's keys have a fixed order", "[report]") {
                                                "artifact", "tensors", "warnings", "environment"});
   CHECK(json["schema"] == "edgecompress.report/v1");
   CHECK(keys(json["stages"][1]) ==
-        std::vector<std::string>{"stage", "parameters", "size_bytes", "sparsity", "perplexity",
-                                 "perplexity_change", "kl_divergence_nats", "top1_agreement"});
+        std::vector<std::string>{"stage", "parameters", "size_bytes", "flops_per_token", "sparsity",
+                                 "perplexity", "perplexity_change", "kl_divergence_nats",
+                                 "top1_agreement"});
   CHECK(keys(json["artifact"]["file_sha256"]) ==
         std::vector<std::string>{"model.onnx", "model.onnx.data"});
 }
@@ -161,8 +162,8 @@ TEST_CASE("what was not measured is left out, never null", "[report]") {
   CHECK(keys(json) == std::vector<std::string>{"schema", "nonfinite", "tool_version", "command",
                                                "model", "totals", "stages", "tensors", "warnings",
                                                "environment"});
-  CHECK(keys(json["stages"][0]) ==
-        std::vector<std::string>{"stage", "parameters", "size_bytes", "sparsity"});
+  CHECK(keys(json["stages"][0]) == std::vector<std::string>{"stage", "parameters", "size_bytes",
+                                                            "flops_per_token", "sparsity"});
   CHECK(json.dump().find("null") == std::string::npos);
   CHECK(complaints_of(json).empty());
 }
