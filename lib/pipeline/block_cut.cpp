@@ -159,7 +159,7 @@ class BlockPruner {
     if (calibration_need(cut_) != CalibrationNeed::None) {
       tokens_.block->show(InputGroup::GateUp, behind_cut_attention(heads),
                           [](const at::Tensor&) {});
-      if (tokens_.dense != nullptr) tokens_.dense->skip(InputGroup::GateUp);
+      if (cut_.repair == CutRepair::DenseOutputs) tokens_.dense->skip(InputGroup::GateUp);
     }
     const auto inputs = gather(LinearKind::Down);
     const BlockInputNorms norms{.o = {}, .down = inputs ? norm_of(*inputs) : at::Tensor()};

@@ -250,10 +250,13 @@ class Walk {
     }
   }
 
+  /// The dense layer's outputs. Where a cut took rows away, those that stay are the dense layer's.
   static at::Tensor wanted(LinearKind kind, const GroupInputs* inputs,
                            const BlockHistory& history) {
     if (inputs == nullptr || !inputs->dense()) return {};
-    return wanted_outputs(history.after.front().weight(kind), *inputs->dense());
+    const bool writes_to_residual = kind == LinearKind::O || kind == LinearKind::Down;
+    const BlockWeights& dense = writes_to_residual ? history.after.front() : history.cut;
+    return wanted_outputs(dense.weight(kind), *inputs->dense());
   }
 
   void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {

@@ -113,6 +113,7 @@ TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipe
   const at::Tensor mix = at::randn({24, 24});
   const at::Tensor inputs = at::matmul(at::randn({500, 24}), mix);  // correlated columns
   LayerInputs gathered{.norm = inputs.square().sum(0).sqrt(),
+                       .deviation = {},
                        .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500};
   GroupInputs group(gathered);
   LayerState layer;
@@ -133,6 +134,7 @@ TEST_CASE("a mask repaired for the dense outputs aims at them, not at the layer'
   const at::Tensor inputs = at::matmul(at::randn({500, 24}), at::randn({24, 24}));
   const at::Tensor wanted = at::matmul(inputs, at::randn({24, 16}));  // [tokens, out]
   LayerInputs gathered{.norm = inputs.square().sum(0).sqrt(),
+                       .deviation = {},
                        .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500};
   GroupInputs group(gathered);
   LayerState layer;

@@ -65,7 +65,8 @@ TEST_CASE("the parts worth the least per cost go, until the ratio of the whole i
     CHECK(widths[b].num_key_value_heads >= widths[b - 1].num_key_value_heads);
     CHECK(widths[b].intermediate_size >= widths[b - 1].intermediate_size);
   }
-  CHECK(widths.front().intermediate_size < widths.back().intermediate_size);
+  CHECK((widths.front().intermediate_size < widths.back().intermediate_size ||
+         widths.front().num_key_value_heads < widths.back().num_key_value_heads));
 }
 
 TEST_CASE("protected blocks stay whole and the others give more", "[prune]") {

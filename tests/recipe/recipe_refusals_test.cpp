@@ -366,7 +366,7 @@ const std::vector<Refusal>& refusals() {
       // R23 missing
       {"schema: edgecompress.recipe/v1\n" + kSteps, "R23", "1:1", {"key `name` is missing"}},
       {steps("- quantize: {method: rtn}\n"), "R23", "4:3", {"key `id` is missing in steps"}},
-      {steps("- id: a\n"), "R23", "4:3", {"one of prune, mask, quantize, export"}},
+      {steps("- id: a\n"), "R23", "4:3", {"one of drop_layers, prune, mask, quantize, export"}},
       {steps("- {id: a, quantize: {clip: none}}\n"),
        "R23",
        "4:21",
