@@ -63,26 +63,36 @@ std::vector<LinearKind> layers_of(InputGroup group) {
 class Walk {
  public:
   Walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
-       const EvaluationOptions& compute, CheckpointWriter& writer)
+       const EvaluationOptions& compute, CheckpointWriter& writer, WalkJournal& journal)
       : model_(model),
         plan_(plan),
         texts_(texts),
         compute_(compute),
         writer_(writer),
+        journal_(journal),
         rotary_(make_rotary_table(model.config(), longest_window(), compute.target.device)) {
     stages_.resize(plan.steps.size() + 1);
   }
 
   WalkResult run(const Progress& progress) {
     const std::int64_t blocks = model_.config().num_blocks();
+    const std::optional<WalkProgress> done = journal_.resumed();
+    if (done) writer_.resume(done->shards);
     start_with_embedding();
-    std::int64_t written = 0;
-    for (std::int64_t block = 0; block < blocks; ++block) {
+    if (done) {
+      restore(*done);
+    } else {
+      note(0);
+    }
+    const std::int64_t first = done ? done->blocks_done : 0;
+    std::int64_t written = blocks_written_before(first);
+    for (std::int64_t block = first; block < blocks; ++block) {
       with_context(concat("compressing decoder block ", block), [&] {
         if (is_left_out(block, written)) return leave_out(block);
         rounds_only() ? round_block(block) : walk_block({.source = block, .written = written});
         ++written;
       });
+      note(block + 1);
       if (progress) progress({"compress", block + 1, blocks});
     }
     finish_with_head();
@@ -102,12 +112,47 @@ class Walk {
     return at >= plan_.source_blocks.size() || plan_.source_blocks[at] != block;
   }
 
+  std::int64_t blocks_written_before(std::int64_t block) const {
+    const std::vector<std::int64_t>& sources = plan_.source_blocks;
+    return std::lower_bound(sources.begin(), sources.end(), block) - sources.begin();
+  }
+
   /// Only the dense model has this block.
   void leave_out(std::int64_t index) {
     const BlockWeights block = load_block(model_, index, compute_.num_threads);
     carry(stages_.front(), block);
     if (dense_calibration_ == nullptr) return;
     advance(*dense_calibration_, to_target(block, compute_.target), rotary_, compute_.target);
+  }
+
+  /// In the order in which they are noted.
+  std::vector<HiddenStates*> carried_states() const {
+    std::vector<HiddenStates*> states;
+    if (calibration_ != nullptr) states.push_back(calibration_.get());
+    if (dense_calibration_ != nullptr) states.push_back(dense_calibration_.get());
+    for (const Stage& stage : stages_) {
+      if (stage.states != nullptr) states.push_back(stage.states.get());
+    }
+    return states;
+  }
+
+  void restore(const WalkProgress& done) {
+    ensure(done.stages.size() == stages_.size(), "the journal of this very plan");
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      stages_[i].zeros = done.stages[i].zeros;
+      stages_[i].weights = done.stages[i].weights;
+    }
+    tensors_ = done.tensors;
+    journal_.restore(carried_states());
+  }
+
+  void note(std::int64_t blocks_done) {
+    WalkProgress progress{
+        .blocks_done = blocks_done, .stages = {}, .tensors = tensors_, .shards = writer_.written()};
+    for (const Stage& stage : stages_) {
+      progress.stages.push_back({.zeros = stage.zeros, .weights = stage.weights});
+    }
+    journal_.note(progress, model_.config().num_blocks(), carried_states());
   }
 
   std::int64_t longest_window() const {
@@ -447,6 +492,7 @@ class Walk {
   const WalkTexts& texts_;
   const EvaluationOptions& compute_;
   CheckpointWriter& writer_;
+  WalkJournal& journal_;
   RotaryTable rotary_;
   std::vector<Stage> stages_;
   std::unique_ptr<HiddenStates> calibration_;
@@ -458,10 +504,10 @@ class Walk {
 }  // namespace
 
 WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
-                const EvaluationOptions& compute, CheckpointWriter& writer,
+                const EvaluationOptions& compute, CheckpointWriter& writer, WalkJournal& journal,
                 const Progress& progress) {
   ensure(!plan.needs_calibration() || texts.calibration.has_value(), "calibration tokens");
-  return Walk(model, plan, texts, compute, writer).run(progress);
+  return Walk(model, plan, texts, compute, writer, journal).run(progress);
 }
 
 }  // namespace edgecompress
