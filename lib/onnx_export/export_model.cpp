@@ -63,6 +63,12 @@ void check_options(const ExportOptions& options) {
   require_at_least("context_length", options.context_length, 0);
   require_at_least("max_generation_length", options.max_generation_length, 1);
   require_at_least("num_threads", options.num_threads, 1);
+  if (options.sparse && options.sparse->threshold) {
+    const double share = *options.sparse->threshold;
+    if (!(share >= 0 && share <= 1)) {
+      throw Error(ErrorKind::Usage, "X3", concat("sparse_from must be 0 ... 1, found ", share));
+    }
+  }
   if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
     if (genai->accuracy_level < 0 || genai->accuracy_level > 4) {
       throw Error(ErrorKind::Usage, "X3",
@@ -94,7 +100,8 @@ void write_data(ArtifactFolder& folder, const ModelFolder& model,
     }
   }
   write_external_data(tensors, plan, file, [&](const Initializer& tensor) {
-    if (tensor.dims.size() > 1) {  // vectors were read while the graph was built
+    // vectors of floats were read while the graph was built
+    if (tensor.dims.size() > 1 || tensor.type == OnnxType::Uint8) {
       for (const std::string& module : tensor.modules) model.drop(module);
     }
     written_bytes += tensor.bytes();
@@ -148,10 +155,14 @@ GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& opti
   return config;
 }
 
-std::string joined(const std::vector<std::string>& modules) {
-  std::string text;
-  for (const std::string& module : modules) text += (text.empty() ? "" : ",") + module;
-  return text;
+bool is_sparse(const ProductStorage& product) { return product.form != "dense"; }
+
+void count_product_bytes(OnnxArtifact& artifact) {
+  for (ProductStorage& product : artifact.products) {
+    for (const ExportedTensor& tensor : artifact.tensors) {
+      if (tensor.module == product.module) product.bytes += tensor.bytes;
+    }
+  }
 }
 
 }  // namespace
@@ -171,8 +182,10 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                                               ? genai_cache_head_dim(model.config())
                                               : model.config().head_dim,
                         .num_threads = options.num_threads,
-                        .warnings = artifact.warnings};
-  const GenaiConfigOptions config = build_graph(context, options);
+                        .sparse = options.sparse ? &*options.sparse : nullptr,
+                        .warnings = artifact.warnings,
+                        .products = artifact.products};
+  GenaiConfigOptions config = build_graph(context, options);
   if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
 
   const std::vector<Initializer>& tensors = graph.initializers();
@@ -180,14 +193,24 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
   ArtifactFolder folder(output, subfolder, artifact);
   if (plan.total_bytes > 0) write_data(folder, model, tensors, plan, progress);
   folder.write(kGraphFile, graph.serialize(plan.offsets, kDataFile));
+  if (std::ranges::any_of(artifact.products, is_sparse)) {
+    config.operator_library = kOperatorLibrary;
+    folder.write(config.operator_library,
+                 read_text_file(options.sparse->operator_library, kLargestCopiedFile));
+  } else if (options.sparse) {
+    artifact.warnings.push_back(
+        "no matrix is stored sparse: the artifact is a dense one; the report says why, matrix by "
+        "matrix");
+  }
   folder.write("genai_config.json", genai_config_text(model.config(), config));
   copy_files(folder, model, artifact);
   for (const Initializer& tensor : tensors) {
     const bool shares = !tensor.same_bytes_as.empty() && plan.offsets.contains(tensor.name);
     artifact.tensors.push_back({.name = tensor.name,
-                                .module = joined(tensor.modules),
+                                .module = joined_modules(tensor.modules),
                                 .bytes = shares ? 0 : static_cast<std::int64_t>(tensor.bytes())});
   }
+  count_product_bytes(artifact);
   artifact.graph = folder.path_of(kGraphFile);
   validate_onnx_folder(artifact.graph);
   return artifact;

@@ -3,13 +3,16 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
 #include "base/progress.h"
 #include "base/staged_output.h"
 #include "llama/model_folder.h"
+#include "panel_sparse/panel_sparse_view.h"
 
 namespace edgecompress {
 
@@ -24,8 +27,19 @@ struct StandardFormat {};
 
 using OnnxFormat = std::variant<GenaiFormat, StandardFormat>;
 
+/// For products with PanelSparseMatMul (docs/sparse-format.md) where a matrix is empty enough.
+struct SparseOptions {
+  /// Share of weights a form must leave out to be used; nothing: the measured table of
+  /// sparse_choice.cpp.
+  std::optional<double> threshold = {};
+  /// Float32 keeps every scale; Float16 halves their bytes and rounds each by up to 2^-11 of it.
+  ScaleType scale_type = ScaleType::Float32;
+  std::filesystem::path operator_library = {};  ///< libedgecompress_ops.so, copied beside the graph
+};
+
 struct ExportOptions {
   OnnxFormat format = GenaiFormat{};
+  std::optional<SparseOptions> sparse = {};  ///< nothing: every product is dense
   std::int64_t context_length =
       0;  ///< rows of the rotary tables; 0: the config's max_position_embeddings
   std::int64_t max_generation_length =
@@ -43,6 +57,17 @@ struct ExportedTensor {
   std::int64_t bytes = 0;  ///< stored for it; 0 when it shares another tensor's bytes
 };
 
+/// How a sparse export stores the weights of one product of a decoder block.
+struct ProductStorage {
+  std::string module;  ///< several joined by commas
+  std::string form;    ///< "16x4", "16x1", "8x1", "4x1", "unstructured", or "dense"
+  std::int64_t weights = 0;
+  double zero_share = 0;    ///< of the weights, 0 ... 1
+  double stored_share = 1;  ///< of the weights: those that have a code
+  std::int64_t bytes = 0;   ///< codes, scales and what belongs to them
+  std::string reason;
+};
+
 /// What export wrote. Exists only when the graph passed our own checks (unique names, topological
 /// order, data in bounds).
 struct OnnxArtifact {
@@ -50,6 +75,7 @@ struct OnnxArtifact {
   std::vector<ExportedTensor> tensors;
   std::map<std::string, std::string> file_sha256;  ///< every file written, by name
   std::uint64_t total_bytes = 0;
+  std::vector<ProductStorage> products;  ///< of a sparse export
   std::vector<std::string> warnings;
 };
 
@@ -66,9 +92,9 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          const Progress& progress);
 
 /// Writes the graph of an artifact once more, over the same data file and so into the same folder,
-/// with every MatMulNBits at accuracy level 0: the form that computes exactly with the dequantized
-/// weights, for comparison. 8-bit layers run some 60 times slower in it. Throws Error{Usage} X5 for
-/// another folder.
+/// with every MatMulNBits and PanelSparseMatMul at accuracy level 0: the form that computes exactly
+/// with the dequantized weights, for comparison. 8-bit layers run some 60 times slower in it.
+/// Throws Error{Usage} X5 for another folder.
 void write_exact_graph(const std::filesystem::path& graph,
                        const std::filesystem::path& exact_graph);
 
@@ -80,7 +106,15 @@ void write_exact_graph(const std::filesystem::path& graph,
 ///   external data entry malformed O10  length and dims x type differ (data in the graph: raw_data
 ///   only)      O11  data file absent or outside the folder O12  data beyond the file's end O13
 ///   tensors that overlap without being the same bytes
+///   O14  node of our own domain that is unknown or whose weights are no initializer, or of another
+///   shape; weights of such a node that break their format: B01, B02
 /// Graphs inside node attributes are not looked into.
 void validate_onnx_folder(const std::filesystem::path& graph);
+
+/// Name of the operator library in an artifact's folder.
+inline constexpr std::string_view kOperatorLibrary = "libedgecompress_ops.so";
+
+/// Whether a session needs the operator library to load the graph.
+bool needs_operator_library(const std::filesystem::path& graph);
 
 }  // namespace edgecompress

@@ -21,6 +21,12 @@ struct RuntimeState;  // not part of the interface
 /// Throws Error{Missing} that lists what was tried.
 std::filesystem::path find_onnxruntime(const std::filesystem::path& named);
 
+/// Where edgecompress's own operators lie, libedgecompress_ops.so. Order: the environment variable
+/// EDGECOMPRESS_OPERATORS, beside the running program, in ../lib of it. A file that an artifact
+/// carries is never taken: loading it would run code of whoever made the artifact.
+/// Throws Error{Missing} that lists what was tried.
+std::filesystem::path find_operator_library();
+
 /// ONNX Runtime, opened with dlopen and used through its C API (version 17). The library stays in
 /// the process once it is loaded. Copies share one environment.
 class OnnxRuntime {

@@ -4,6 +4,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "panel_sparse/exact_group.h"
+
 namespace edgecompress {
 namespace {
 
@@ -445,7 +447,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet avx2_kernels() { return {multiply, quantize_group}; }
+KernelSet avx2_kernels() { return {multiply, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress
 

@@ -4,6 +4,7 @@
 
 #if defined(__x86_64__)
 #include "panel_sparse/avx512_common.h"
+#include "panel_sparse/exact_group.h"
 
 namespace edgecompress {
 
@@ -314,7 +315,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet avx512_kernels() { return {multiply, quantize_group}; }
+KernelSet avx512_kernels() { return {multiply, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress
 

@@ -39,9 +39,26 @@ using PanelKernel = void (*)(const PanelSparseView& matrix, const QuantizedInput
 using QuantizeGroup = float (*)(const float* x, std::int64_t count, std::int64_t padded,
                                 std::int8_t* codes);
 
+/// One group of a panel with float activations: y[token, row] += scale * sum of code * x.
+struct ExactGroup {
+  const float* weights;  ///< codes, [columns, height]
+  std::int64_t columns;
+  std::int64_t height;  ///< rows of a panel: 16, 8 or 4
+  std::int64_t rows;    ///< of them in the matrix
+  const float* scales;  ///< [height]
+  const float* x;       ///< [tokens, columns]
+  std::int64_t tokens;
+  std::int64_t x_stride;
+  float* y;  ///< [tokens, rows]
+  std::int64_t y_stride;
+};
+/// The sums are float sums in the order of the columns, rounded as the instruction set does it.
+using AddExactGroup = void (*)(const ExactGroup& group);
+
 struct KernelSet {
   PanelKernel multiply;
   QuantizeGroup quantize_group;
+  AddExactGroup add_exact_group;
 };
 
 KernelSet scalar_kernels();

@@ -7,11 +7,36 @@
 #include "base/sha256.h"
 #include "base/version.h"
 #include "llama/linear_layers.h"
+#include "ort/session.h"
 #include "pipeline/run_environment.h"
 
 namespace edgecompress {
-std::string format_name(const OnnxFormat& format) {
-  return std::holds_alternative<GenaiFormat>(format) ? "genai" : "onnx";
+std::string format_name(const ExportOptions& exporting) {
+  const std::string dense =
+      std::holds_alternative<GenaiFormat>(exporting.format) ? "genai" : "onnx";
+  return exporting.sparse ? dense + "-sparse" : dense;
+}
+
+ExportOptions with_operator_library(ExportOptions exporting) {
+  if (exporting.sparse) exporting.sparse->operator_library = find_operator_library();
+  return exporting;
+}
+
+ArtifactReport describe_artifact(const ExportOptions& exporting, const OnnxArtifact& artifact,
+                                 ArtifactReport checked) {
+  checked.format = format_name(exporting);
+  checked.size_bytes = static_cast<std::int64_t>(artifact.total_bytes);
+  checked.file_sha256 = artifact.file_sha256;
+  for (const ProductStorage& product : artifact.products) {
+    checked.products.push_back({.module = product.module,
+                                .form = product.form,
+                                .weights = product.weights,
+                                .sparsity = product.zero_share,
+                                .stored_share = product.stored_share,
+                                .bytes = product.bytes,
+                                .reason = product.reason});
+  }
+  return checked;
 }
 
 Report report_of_input(const ModelFolder& model, const std::string& command) {
@@ -43,9 +68,10 @@ void publish_with_report(StagedFolder& output, const Report& report,
   output.publish();
 }
 
-Report run_export(const ExportOptions& exporting, const RunOptions& options,
+Report run_export(const ExportOptions& wanted, const RunOptions& options,
                   const Progress& progress) {
   RunClock clock;
+  const ExportOptions exporting = with_operator_library(wanted);
   const ModelFolder model = ModelFolder::open(options.model);
   StagedFolder output(options.output, {options.model}, options.existing);
   const OnnxArtifact artifact = export_onnx(model, exporting, output, "", progress);
@@ -55,14 +81,12 @@ Report run_export(const ExportOptions& exporting, const RunOptions& options,
   report.warnings.insert(report.warnings.end(), artifact.warnings.begin(), artifact.warnings.end());
   ArtifactReport checked;
   if (options.artifact_check == ArtifactCheck::Run) {
-    checked = check_on_random_tokens(model, output.path() / artifact.graph, options, progress);
+    checked = check_on_random_tokens(model, output.path() / artifact.graph,
+                                     logit_tolerance(exporting), options, progress);
     clock.finish_stage("check_artifact");
   }
-  checked.format = format_name(exporting.format);
-  checked.size_bytes = static_cast<std::int64_t>(artifact.total_bytes);
-  checked.file_sha256 = artifact.file_sha256;
-  report.artifact = checked;
-  report.bytes_after = checked.size_bytes;
+  report.artifact = describe_artifact(exporting, artifact, checked);
+  report.bytes_after = report.artifact->size_bytes;
   report.environment = clock.environment(options.compute.num_threads);
   publish_with_report(output, report, artifact.file_sha256);
   return report;

@@ -11,11 +11,18 @@ namespace edgecompress {
 /// Exports a model folder (floating or quantized) and, unless told not to, runs the artifact in
 /// ONNX Runtime and compares it with the folder before the output appears. Returns the report that
 /// was written beside the artifact.
-Report run_export(const ExportOptions& exporting, const RunOptions& options,
-                  const Progress& progress);
+Report run_export(const ExportOptions& wanted, const RunOptions& options, const Progress& progress);
 
-/// "genai" or "onnx".
-std::string format_name(const OnnxFormat& format);
+/// "genai", "onnx", "genai-sparse" or "onnx-sparse".
+std::string format_name(const ExportOptions& exporting);
+
+/// With the operator library that a sparse export copies.
+/// Throws Error{Missing} O08.
+ExportOptions with_operator_library(ExportOptions exporting);
+
+/// What was measured of an artifact, with what export says about it.
+ArtifactReport describe_artifact(const ExportOptions& exporting, const OnnxArtifact& artifact,
+                                 ArtifactReport checked);
 
 /// Writes report.json and edgecompress.manifest.json (size and SHA-256 of every file) and publishes
 /// the folder. files: name -> SHA-256 of what is in the folder already.

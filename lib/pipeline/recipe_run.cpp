@@ -95,10 +95,15 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
 
 ExportOptions export_options(const ExportStep& step, int num_threads) {
   ExportOptions exporting;
-  if (step.format == ExportFormat::Genai) {
+  if (is_genai(step.format)) {
     exporting.format = GenaiFormat{.accuracy_level = step.accuracy_level};
   } else {
     exporting.format = StandardFormat{};
+  }
+  if (is_sparse(step.format)) {
+    exporting.sparse = SparseOptions{
+        .threshold = step.sparse_from,
+        .scale_type = step.scale_bits == 16 ? ScaleType::Float16 : ScaleType::Float32};
   }
   exporting.context_length = step.context_length;
   exporting.num_threads = num_threads;
@@ -106,9 +111,9 @@ ExportOptions export_options(const ExportStep& step, int num_threads) {
 }
 
 /// The dense model as a float artifact of the same format, only to be timed.
-DecoderSpeed dense_speed(const ModelFolder& model, const ExportOptions& exporting,
-                         StagedFolder& output, const TokenWindows& windows,
-                         const RunOptions& options) {
+DecoderSpeed dense_speed(const ModelFolder& model, ExportOptions exporting, StagedFolder& output,
+                         const TokenWindows& windows, const RunOptions& options) {
+  exporting.sparse.reset();
   const OnnxArtifact dense = export_onnx(model, exporting, output, kDenseArtifactFolder, {});
   const DecoderSpeed speed = artifact_speed(output.path() / dense.graph, windows, options);
   std::filesystem::remove_all(output.path() / kDenseArtifactFolder);
@@ -188,7 +193,8 @@ class RecipeRun {
   }
 
   void export_artifact(const ExportStep& step) {
-    const ExportOptions exporting = export_options(step, options_.compute.num_threads);
+    const ExportOptions exporting =
+        with_operator_library(export_options(step, options_.compute.num_threads));
     const OnnxArtifact artifact = export_onnx(*compressed_, exporting, output_, "", progress_);
     artifact_files_ = artifact.file_sha256;
     report_.warnings.insert(report_.warnings.end(), artifact.warnings.begin(),
@@ -196,27 +202,25 @@ class RecipeRun {
     clock_.finish_stage("export");
 
     const std::filesystem::path graph = output_.path() / artifact.graph;
-    ArtifactReport checked = check(graph);
-    checked.format = format_name(exporting.format);
-    checked.size_bytes = static_cast<std::int64_t>(artifact.total_bytes);
-    checked.file_sha256 = artifact.file_sha256;
-    report_.artifact = checked;
-    report_.bytes_after = checked.size_bytes;
-    report_.stages.push_back(artifact_stage(report_.stages.back(), checked));
+    report_.artifact =
+        describe_artifact(exporting, artifact, check(graph, logit_tolerance(exporting)));
+    report_.bytes_after = report_.artifact->size_bytes;
+    report_.stages.push_back(artifact_stage(report_.stages.back(), *report_.artifact));
     if (options_.speed_test == SpeedTest::Run) time_artifact(exporting, graph);
   }
 
-  ArtifactReport check(const std::filesystem::path& graph) {
+  ArtifactReport check(const std::filesystem::path& graph, double tolerance) {
     if (options_.artifact_check == ArtifactCheck::Skip) return {};
     ArtifactReport checked;
     if (walked_.final_states != nullptr) {
       checked = check_artifact(graph,
                                {.windows = *texts_.evaluation,
                                 .origin = WindowOrigin::Text,
-                                .logits = window_logits(*walked_.final_states, walked_.head)},
+                                .logits = window_logits(*walked_.final_states, walked_.head),
+                                .logit_tolerance = tolerance},
                                options_);
     } else {
-      checked = check_on_random_tokens(*compressed_, graph, options_, progress_);
+      checked = check_on_random_tokens(*compressed_, graph, tolerance, options_, progress_);
     }
     clock_.finish_stage("check_artifact");
     return checked;

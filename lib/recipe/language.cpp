@@ -192,7 +192,8 @@ constexpr std::array kQuantizeFields{
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
-constexpr std::array<std::string_view, 2> kFormats{"genai", "onnx"};
+constexpr std::array<std::string_view, 4> kFormats{"genai", "onnx", "genai-sparse", "onnx-sparse"};
+constexpr std::array<std::string_view, 2> kScaleBits{"16", "32"};
 constexpr std::array<std::string_view, 5> kAccuracyLevels{"0", "1", "2", "3", "4"};
 constexpr std::array kExportFields{
     Field{.key = "format",
@@ -201,6 +202,8 @@ constexpr std::array kExportFields{
           .choices = kFormats},
     Field{.key = "accuracy_level", .kind = FieldKind::Integer, .choices = kAccuracyLevels},
     Field{.key = "context_length", .kind = FieldKind::Integer, .low = 0, .high = 1 << 24},
+    Field{.key = "sparse_from", .kind = FieldKind::Share},
+    Field{.key = "scale_bits", .kind = FieldKind::Integer, .choices = kScaleBits},
 };
 constexpr Shape kExportShape{"export", kExportFields};
 

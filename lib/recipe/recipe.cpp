@@ -201,7 +201,17 @@ class StepReader {
 
   ExportStep read_export(const ObjectReader& body) {
     ExportStep step;
-    if (body.text("format", "") == "onnx") step.format = ExportFormat::Onnx;
+    const std::string format = body.text("format", "");
+    if (format == "onnx") step.format = ExportFormat::Onnx;
+    if (format == "genai-sparse") step.format = ExportFormat::GenaiSparse;
+    if (format == "onnx-sparse") step.format = ExportFormat::OnnxSparse;
+    for (const char* key : {"sparse_from", "scale_bits"}) {
+      if (is_sparse(step.format) || !body.has(key)) continue;
+      contradiction(body.at(key), concat(key, " with the dense format ", format),
+                    concat("use the format ", format, "-sparse, or leave ", key, " out"));
+    }
+    if (body.has("sparse_from")) step.sparse_from = body.share("sparse_from", 0);
+    step.scale_bits = body.integer("scale_bits", step.scale_bits);
     step.accuracy_level = static_cast<int>(body.integer("accuracy_level", step.accuracy_level));
     step.context_length = body.integer("context_length", step.context_length);
     return step;

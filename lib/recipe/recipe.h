@@ -49,12 +49,21 @@ struct QuantizeStep {
   std::vector<Rule> rules = {};
 };
 
-enum class ExportFormat { Genai, Onnx };
+enum class ExportFormat { Genai, Onnx, GenaiSparse, OnnxSparse };
+
+constexpr bool is_sparse(ExportFormat format) {
+  return format == ExportFormat::GenaiSparse || format == ExportFormat::OnnxSparse;
+}
+constexpr bool is_genai(ExportFormat format) {
+  return format == ExportFormat::Genai || format == ExportFormat::GenaiSparse;
+}
 
 struct ExportStep {
   ExportFormat format = ExportFormat::Genai;
   int accuracy_level = 4;
-  std::int64_t context_length = 0;  ///< 0: the model's own
+  std::optional<double> sparse_from = {};  ///< of a sparse format: share a form must leave out
+  std::int64_t scale_bits = 32;            ///< of a sparse format: 32 or 16
+  std::int64_t context_length = 0;         ///< 0: the model's own
 };
 
 struct Step {

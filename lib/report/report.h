@@ -56,9 +56,20 @@ struct EvaluationReport {
   std::string dtype;         ///< of the arithmetic
 };
 
+/// How a sparse export stores the weights of one product.
+struct ProductReport {
+  std::string module;  ///< several joined by commas
+  std::string form;    ///< "16x4", ..., or "dense"
+  std::int64_t weights = 0;
+  double sparsity = 0;      ///< zeros among them, 0..1
+  double stored_share = 1;  ///< those that have a code, 0..1
+  std::int64_t bytes = 0;
+  std::string reason;
+};
+
 /// The artifact against the compressed model in memory.
 struct ArtifactReport {
-  std::string format;                     ///< "genai" or "onnx"
+  std::string format;                     ///< "genai", "onnx", "genai-sparse" or "onnx-sparse"
   std::string onnxruntime_version;        ///< empty when the artifact was not run
   std::optional<double> max_logit_error;  ///< at accuracy level 0
   std::optional<double> mean_logit_error;
@@ -69,6 +80,7 @@ struct ArtifactReport {
   std::optional<double> perplexity_exact;      ///< accuracy level 0
   std::optional<double> perplexity_published;  ///< as the artifact is written
   std::int64_t size_bytes = 0;
+  std::vector<ProductReport> products = {};  ///< of a sparse format
   std::map<std::string, std::string> file_sha256;
 };
 

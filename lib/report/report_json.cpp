@@ -76,6 +76,20 @@ class ReportWriter {
     return out;
   }
 
+  Json product(const ProductReport& product) {
+    Json out = Json::object();
+    out["module"] = text(product.module);
+    out["form"] = text(product.form);
+    out["weights"] = product.weights;
+    out["sparsity"] = number(product.sparsity);
+    out["stored_share"] = number(product.stored_share);
+    out["bytes"] = product.bytes;
+    out["bytes_per_weight"] =
+        number(static_cast<double>(product.bytes) / static_cast<double>(product.weights));
+    out["reason"] = text(product.reason);
+    return out;
+  }
+
   Json artifact(const ArtifactReport& artifact) {
     Json out = Json::object();
     out["format"] = text(artifact.format);
@@ -90,6 +104,7 @@ class ReportWriter {
     put(out, "perplexity_exact", artifact.perplexity_exact);
     put(out, "perplexity_published", artifact.perplexity_published);
     out["size_bytes"] = artifact.size_bytes;
+    for (const ProductReport& each : artifact.products) out["products"].push_back(product(each));
     Json files = Json::object();
     for (const auto& [name, sha256] : artifact.file_sha256)
       files[text(name).get<std::string>()] = text(sha256);

@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "base/error.h"
 #include "report/report.h"
@@ -118,12 +119,35 @@ std::string wrapped(const std::string& label, const std::string& text) {
   return out + line + '\n';
 }
 
+/// "12 of 16 products sparse (12 of 16x4); 0.31 bytes per weight of the decoder blocks".
+std::string product_line(const std::vector<ProductReport>& products) {
+  std::map<std::string, int> forms;
+  std::int64_t weights = 0;
+  std::int64_t bytes = 0;
+  int sparse = 0;
+  for (const ProductReport& product : products) {
+    weights += product.weights;
+    bytes += product.bytes;
+    if (product.form == "dense") continue;
+    ++forms[product.form];
+    ++sparse;
+  }
+  std::string list;
+  for (const auto& [form, number] : forms) {
+    list += concat(list.empty() ? " (" : ", ", number, " as ", form);
+  }
+  return concat(sparse, " of ", products.size(), " products sparse", list, list.empty() ? "" : ")",
+                "; ", formatted("%.3f", static_cast<double>(bytes) / static_cast<double>(weights)),
+                " bytes per weight of the decoder blocks");
+}
+
 std::string artifact_lines(const ArtifactReport& artifact) {
   const std::string what = concat(ascii(artifact.format), ", ", size(artifact.size_bytes));
   if (artifact.onnxruntime_version.empty()) return wrapped("artifact  ", what + ", not run");
   std::string out = wrapped(
       "artifact  ", concat(what, ", run by ONNX Runtime ", ascii(artifact.onnxruntime_version)));
   const std::string indent(10, ' ');
+  if (!artifact.products.empty()) out += wrapped(indent, product_line(artifact.products));
   out +=
       wrapped(indent, concat("against the compressed model: logit error ",
                              formatted("%.1e", artifact.max_logit_error.value_or(NAN)), ", mean ",

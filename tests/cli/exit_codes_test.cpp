@@ -41,6 +41,9 @@ TEST_CASE("a mistake on the command line exits with 2 and says the nearest name"
            Case{"prune --model tests/models/mini-llama -o /tmp/never", "nothing to do"},
            Case{"prune --model tests/models/mini-llama -o /tmp/never --ratio 120%", "20% or 0.2"},
            Case{"prune --model tests/models/mini-llama -o /tmp/never --mask 4:2", "2:4"},
+           Case{"export --model x -o y --sparse-from 20%", "--format genai-sparse"},
+           Case{"export --model x -o y --format onnx --scale-bits 16", "--format onnx-sparse"},
+           Case{"export --model x -o y --format genai-sparse --sparse-from 2", "20% or 0.2"},
        }) {
     CAPTURE(c.arguments);
     const CommandRun run = run_command(c.arguments, folder);

@@ -168,6 +168,24 @@ steps:
   CHECK(artifact.context_length == 0);
 }
 
+TEST_CASE("a sparse export reads its own keys", "[recipe]") {
+  const auto read = [](const std::string& body) {
+    const Recipe recipe = parse_recipe(
+        concat("schema: edgecompress.recipe/v1\nname: sparse\nsteps:\n  - { id: e, export: { ",
+               body, " } }\n"),
+        "sparse.ec.yaml");
+    return std::get<ExportStep>(recipe.steps[0].action);
+  };
+  const ExportStep plain = read("format: genai-sparse");
+  CHECK(plain.format == ExportFormat::GenaiSparse);
+  CHECK_FALSE(plain.sparse_from.has_value());
+  CHECK(plain.scale_bits == 32);
+  const ExportStep chosen = read("format: onnx-sparse, sparse_from: 20%, scale_bits: 16");
+  CHECK(chosen.format == ExportFormat::OnnxSparse);
+  CHECK(chosen.sparse_from == 0.2);
+  CHECK(chosen.scale_bits == 16);
+}
+
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
   const Recipe recipe = parse_recipe(
       R"({"schema":"edgecompress.recipe/v1","name":"json","seed":3,

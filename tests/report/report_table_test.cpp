@@ -39,6 +39,18 @@ warning   R18: something is odd
 )");
 }
 
+TEST_CASE("the table sums up the products of a sparse artifact", "[report]") {
+  Report report = sample_report();
+  report.artifact->products = {
+      {.module = "a", .form = "16x4", .weights = 3000, .bytes = 900, .reason = "r"},
+      {.module = "b", .form = "dense", .weights = 1000, .bytes = 600, .reason = "r"},
+      {.module = "c", .form = "16x4", .weights = 500, .bytes = 100, .reason = "r"},
+      {.module = "d", .form = "8x1", .weights = 500, .bytes = 150, .reason = "r"}};
+  CHECK(report_table(report).find(
+            "          3 of 4 products sparse (2 as 16x4, 1 as 8x1); 0.350 bytes per weight of the "
+            "decoder\n          blocks\n") != std::string::npos);
+}
+
 TEST_CASE("a table has no line over 100 columns and only ASCII", "[report]") {
   Report report = sample_report();
   report.stages[1].stage = "a stage with a very long n\xC3\xA4me and \x1B[31mcolour";
