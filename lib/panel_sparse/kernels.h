@@ -63,6 +63,7 @@ struct KernelSet {
 
 KernelSet scalar_kernels();
 KernelSet avx2_kernels();    ///< AVX2, FMA, F16C
+KernelSet neon_kernels();    ///< Armv8.2 with dot products
 KernelSet avx512_kernels();  ///< AVX-512 F, BW, VL, VNNI, VBMI2
 
 }  // namespace edgecompress

@@ -9,6 +9,11 @@
 #include "panel_sparse/little_endian.h"
 #include "panel_sparse/runs.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace edgecompress {
 namespace {
 
@@ -30,6 +35,8 @@ std::vector<InstructionSet> supported_instruction_sets() {
       __builtin_cpu_supports("avx512vbmi2")) {
     sets.push_back(InstructionSet::Avx512);
   }
+#elif defined(__aarch64__)
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) sets.push_back(InstructionSet::NeonDot);
 #endif
   return sets;
 }
@@ -38,6 +45,8 @@ KernelSet kernels_for(InstructionSet set) {
 #if defined(__x86_64__)
   if (set == InstructionSet::Avx512) return avx512_kernels();
   if (set == InstructionSet::Avx2) return avx2_kernels();
+#elif defined(__aarch64__)
+  if (set == InstructionSet::NeonDot) return neon_kernels();
 #endif
   ensure(set == InstructionSet::Scalar, "an instruction set of this processor");
   return scalar_kernels();

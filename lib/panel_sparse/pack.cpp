@@ -148,9 +148,10 @@ PanelSparseSize panel_sparse_size(const PanelSparseForm& form, std::int64_t rows
         const auto begin = stored.begin() + block;
         if (std::find(begin, begin + form.column_block, 1) != begin + form.column_block) {
           count += form.column_block;
+          size.stored_weights +=
+              std::min<std::int64_t>(form.column_block, columns - block) * height;
         }
       }
-      size.stored_weights += count * height;
       size.code_bytes += bytes_of_codes(form.bits, run_codes(form, count));
     }
   }

@@ -49,7 +49,7 @@ inline Report sample_report() {
                                        .token_sha256 = "decade",
                                        .dtype = "float32"};
   report.artifact =
-      ArtifactReport{.format = "genai",
+      ArtifactReport{.format = "genai-sparse",
                      .onnxruntime_version = "1.32.0",
                      .max_logit_error = 1.24e-5,
                      .mean_logit_error = 2.5e-6,
@@ -59,6 +59,13 @@ inline Report sample_report() {
                      .perplexity_exact = 15.7,
                      .perplexity_published = 15.75,
                      .size_bytes = 702'000'001,
+                     .products = {{.module = "model.layers.3.mlp.up_proj",
+                                   .form = "16x4",
+                                   .weights = 4000,
+                                   .sparsity = 0.55,
+                                   .stored_share = 0.5,
+                                   .bytes = 1200,
+                                   .reason = "16x4 leaves out 50.0 %, pays from 10.0 %"}},
                      .file_sha256 = {{"model.onnx", "beef"}, {"model.onnx.data", "cafe"}}};
   report.tensors = {{.name = "model.layers.3.mlp.up_proj",
                      .shape_before = {8192, 2048},
