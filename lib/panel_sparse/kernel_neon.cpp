@@ -54,46 +54,55 @@ template <int R, int T>
 struct RowSums {
   int32x4_t of[T][R / 4];
 
-  /// Adds codes number `at` ... `at` + 15 of a group: four rows of one quad.
-  void add(int8x16_t codes, int at, const std::int8_t* compact, std::int64_t stride) {
-    const int quad = at / (4 * R);
-    const int rows = at / 16 % (R / 4);
+  /// Adds the codes of rows 4 * `rows` and following in one quad.
+  void add(int8x16_t codes, int quad, int rows, const std::int8_t* compact, std::int64_t stride) {
     for (int t = 0; t < T; ++t) {
       of[t][rows] = vdotq_s32(of[t][rows], codes, quad_inputs(compact + t * stride, quad));
     }
   }
 };
 
-/// Sums over one group; of 4-bit codes, of code + 8.
+/// 16 4-bit codes of which neighbours share a byte.
+inline uint8x16_t widen_pairs(const std::uint8_t* from) {
+  const uint8x8_t pairs = vld1_u8(from);
+  const uint8x8_t first = vand_u8(pairs, vdup_n_u8(15));
+  const uint8x8_t second = vshr_n_u8(pairs, 4);
+  return vcombine_u8(vzip1_u8(first, second), vzip2_u8(first, second));
+}
+
+/// Sums over one group; of 4-bit codes, of code + 8. The loops over rows have constant bounds, so
+/// that all sums stay in registers.
 template <int BITS, int R, int T>
 inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std::int64_t stride,
                       int stored, RowSums<R, T>& sums) {
-  const int count = (stored + 3) / 4 * 4 * R;
+  constexpr int kParts = R / 4;
+  const int quads = (stored + 3) / 4;
+  int quad = 0;
   if constexpr (BITS == 8) {
     const uint8x16_t flip = vdupq_n_u8(128);
-    for (int at = 0; at < count; at += 16) {
-      sums.add(vreinterpretq_s8_u8(veorq_u8(vld1q_u8(codes + at), flip)), at, compact, stride);
+    for (; quad < quads; ++quad, codes += 4 * R) {
+      for (int rows = 0; rows < kParts; ++rows) {
+        const uint8x16_t code = veorq_u8(vld1q_u8(codes + 16 * rows), flip);
+        sums.add(vreinterpretq_s8_u8(code), quad, rows, compact, stride);
+      }
     }
-    return;
-  }
-  const uint8x16_t low = vdupq_n_u8(15);
-  const int whole = count / kPieceCodes * kPieceCodes;
-  for (int piece = 0; piece < whole; piece += kPieceCodes) {
-    uint8x16_t both[4];
-    for (int i = 0; i < 4; ++i) both[i] = vld1q_u8(codes + piece / 2 + 16 * i);
-    for (int i = 0; i < 4; ++i) {
-      sums.add(vreinterpretq_s8_u8(vandq_u8(both[i], low)), piece + 16 * i, compact, stride);
+  } else {
+    constexpr int kPieceQuads = kPieceCodes / (4 * R);
+    const uint8x16_t low = vdupq_n_u8(15);
+    for (; quad + kPieceQuads <= quads; quad += kPieceQuads, codes += kPieceCodes / 2) {
+      for (int i = 0; i < 4; ++i) {
+        const uint8x16_t both = vld1q_u8(codes + 16 * i);
+        sums.add(vreinterpretq_s8_u8(vandq_u8(both, low)), quad + i / kParts, i % kParts, compact,
+                 stride);
+        sums.add(vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), quad + kPieceQuads / 2 + i / kParts,
+                 i % kParts, compact, stride);
+      }
     }
-    for (int i = 0; i < 4; ++i) {
-      sums.add(vreinterpretq_s8_u8(vshrq_n_u8(both[i], 4)), piece + 64 + 16 * i, compact, stride);
+    for (; quad < quads; ++quad, codes += 2 * R) {
+      for (int rows = 0; rows < kParts; ++rows) {
+        sums.add(vreinterpretq_s8_u8(widen_pairs(codes + 8 * rows)), quad, rows, compact, stride);
+      }
     }
-  }
-  for (int at = whole; at < count; at += 16) {  // neighbours share a byte here
-    const uint8x8_t pairs = vld1_u8(codes + at / 2);
-    const uint8x8_t first = vand_u8(pairs, vdup_n_u8(15));
-    const uint8x8_t second = vshr_n_u8(pairs, 4);
-    sums.add(vreinterpretq_s8_u8(vcombine_u8(vzip1_u8(first, second), vzip2_u8(first, second))), at,
-             compact, stride);
   }
 }
 
@@ -172,11 +181,7 @@ inline void expand_run(const std::uint8_t*& codes, const std::uint8_t* bitmap, i
   std::int8_t plain[64 + 8];
   if constexpr (BITS == 4) {
     for (int i = 0; i < columns; i += 16) {
-      const uint8x8_t pairs = vld1_u8(codes + i / 2);
-      const uint8x8_t first = vand_u8(pairs, vdup_n_u8(15));
-      const uint8x8_t second = vshr_n_u8(pairs, 4);
-      const uint8x16_t wide = vcombine_u8(vzip1_u8(first, second), vzip2_u8(first, second));
-      vst1q_s8(plain + i, vsubq_s8(vreinterpretq_s8_u8(wide), vdupq_n_s8(8)));
+      vst1q_s8(plain + i, vsubq_s8(vreinterpretq_s8_u8(widen_pairs(codes + i / 2)), vdupq_n_s8(8)));
     }
   }
   int stored = 0;

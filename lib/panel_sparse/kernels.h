@@ -16,14 +16,20 @@ struct QuantizedInputs {
   std::int64_t tokens = 0;
   std::int64_t stride = 0;  ///< from token to token, at least groups * group + 64
   const std::int8_t* codes =
-      nullptr;                    ///< [tokens, stride]; 0 from the last column to groups * group
+      nullptr;  ///< [tokens, stride]; 0 from the last column to groups * group
+  /// code + 128 in the same places, or null: for kernels that multiply signed codes of a 16x4
+  /// matrix with many tokens.
+  const std::uint8_t* biased = nullptr;
   const float* scales = nullptr;  ///< [tokens, groups]
   /// [tokens, groups]: -2^(bits-1) * the sum of the group's codes, where kernels that multiply
   /// stored codes, code + 2^(bits-1), may start their sums.
   const std::int32_t* offsets = nullptr;
 };
 
-inline constexpr std::int64_t kScratchRows = 18;  // 16 of codes, and scales of the smallest groups
+// 16 of codes; of the smallest groups scales and offsets, 2 each, and counts; columns of quads, 1
+inline constexpr std::int64_t kScratchRows = 22;
+/// From this many tokens on InputBuffer fills `biased` for a matrix of 16x4.
+inline constexpr std::int64_t kManyTokens = 16;
 inline constexpr std::int64_t kScratchExtra = 8192;
 
 /// y[token, row] for the rows of panels [first_panel, last_panel).

@@ -62,6 +62,8 @@ void InputBuffer::prepare(const PanelSparseView& matrix, std::int64_t tokens) {
   // Rows a multiple of 4096 bytes apart would share the few cache lines of one set.
   inputs_.stride = padded + 64;
   inputs_.codes = fit(codes_, tokens * inputs_.stride + kReadAhead);
+  const bool many = matrix.form.column_block == 4 && tokens >= kManyTokens;
+  inputs_.biased = many ? fit(biased_, tokens * inputs_.stride + kReadAhead) : nullptr;
   inputs_.scales = fit(scales_, tokens * matrix.groups);
   inputs_.offsets = fit(offsets_, tokens * matrix.groups);
 }
@@ -76,6 +78,10 @@ void InputBuffer::quantize_token(const PanelSparseView& matrix, const KernelSet&
     scales_[static_cast<std::size_t>(at)] = kernels.quantize_group(
         x + first, std::min<std::int64_t>(group_columns, matrix.columns - first), group_columns,
         codes);
+    if (inputs_.biased != nullptr) {
+      std::transform(codes, codes + group_columns, biased_.data() + token * inputs_.stride + first,
+                     [](std::int8_t code) { return static_cast<std::uint8_t>(code + 128); });
+    }
     const int sum = std::accumulate(codes, codes + group_columns, 0);
     offsets_[static_cast<std::size_t>(at)] = -sum * (1 << (matrix.form.bits - 1));
   }
