@@ -4,13 +4,15 @@
 #include <memory>
 
 #include "base/error.h"
-#include "base/parallel.h"
+#include "base/memory_budget.h"
 #include "base/sha256.h"
 #include "llama/checkpoint_writer.h"
 #include "pipeline/artifact_check.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
+#include "pipeline/memory_need.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/run_fingerprint.h"
 #include "pipeline/weight_change.h"
 #include "tokenizer/tokenizer.h"
 
@@ -19,7 +21,6 @@ namespace {
 
 constexpr const char* kCheckpointFolder = "checkpoint";
 constexpr const char* kDenseArtifactFolder = "dense-artifact";
-constexpr std::int64_t kRowsAtOnce = 256;
 
 const ExportStep* export_step(const Recipe& recipe) {
   for (const Step& step : recipe.steps) {
@@ -62,22 +63,6 @@ WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFold
   return texts;
 }
 
-std::int64_t count_zeros(const StoredMatrix& matrix, int num_threads) {
-  const MatrixShape shape = matrix_shape(matrix);
-  const std::int64_t pieces = (shape.out_features + kRowsAtOnce - 1) / kRowsAtOnce;
-  std::vector<std::int64_t> zeros(static_cast<std::size_t>(pieces));
-  parallel_for(pieces, 1, num_threads, [&](std::int64_t piece, std::int64_t) {
-    const std::int64_t begin = piece * kRowsAtOnce;
-    const std::int64_t end = std::min(begin + kRowsAtOnce, shape.out_features);
-    std::vector<float> rows(static_cast<std::size_t>((end - begin) * shape.in_features));
-    read_rows(matrix, begin, end, rows);
-    zeros[static_cast<std::size_t>(piece)] = edgecompress::count_zeros(rows);
-  });
-  std::int64_t total = 0;
-  for (const std::int64_t count : zeros) total += count;
-  return total;
-}
-
 /// Counts the sparsity once more in the files that were written, which is the sparsity that is
 /// reported.
 void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport>& tensors,
@@ -86,7 +71,7 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
     const StoredMatrix matrix = written.matrix(tensor.name);
     const MatrixShape shape = matrix_shape(matrix);
     const auto elements = static_cast<double>(shape.out_features * shape.in_features);
-    const double counted = static_cast<double>(count_zeros(matrix, num_threads)) / elements;
+    const double counted = static_cast<double>(count_stored_zeros(matrix, num_threads)) / elements;
     written.drop(tensor.name);
     ensure(counted >= tensor.sparsity, "the written file to hold every zero of the mask");
     tensor.sparsity = counted;
@@ -132,14 +117,22 @@ StageReport artifact_stage(const StageReport& compressed, const ArtifactReport& 
 
 class RecipeRun {
  public:
-  RecipeRun(const Recipe& recipe, const RunOptions& options, const Progress& progress)
+  RecipeRun(const Recipe& recipe, const std::string& command, const RunOptions& options,
+            const Progress& progress)
       : recipe_(recipe),
         options_(options),
         progress_(progress),
         model_((check_texts(recipe), ModelFolder::open(options.model))),
         plan_(plan_walk(model_, recipe)),
-        output_(options.output, {options.model}, options.existing),
-        texts_(read_texts(recipe, plan_, model_)) {}
+        output_(options.output, {options.model}, options.existing, Leftovers::Keep),
+        texts_(read_texts(recipe, plan_, model_)),
+        compute_(options.compute),
+        journal_(output_, run_fingerprint(command, options, model_, &recipe, &texts_),
+                 options.resume) {
+    const std::uint64_t budget =
+        options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
+    compute_.storage = storage_within(budget, memory_need(plan_, texts_));
+  }
 
   Report run(const std::string& command) {
     report_ = report_of_input(model_, command);
@@ -150,6 +143,13 @@ class RecipeRun {
     if (const ExportStep* const step = export_step(recipe_)) export_artifact(*step);
     publish();
     return report_;
+  }
+
+  /// Finished blocks are kept when the same command can end better the next time.
+  void give_up_after(const Error& error) {
+    const bool may_pass = error.kind() == ErrorKind::Io || error.kind() == ErrorKind::Memory ||
+                          error.kind() == ErrorKind::Missing;
+    if (!may_pass) output_.delete_unpublished();
   }
 
  private:
@@ -176,7 +176,8 @@ class RecipeRun {
 
   void compress() {
     CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
-    walked_ = walk(model_, plan_, texts_, options_.compute, writer, progress_);
+    WalkJournal journal(output_, journal_);
+    walked_ = walk(model_, plan_, texts_, compute_, writer, journal, progress_);
     checkpoint_files_ = writer.finish(model_);
     clock_.finish_stage("compress");
 
@@ -262,6 +263,8 @@ class RecipeRun {
   const WalkPlan plan_;
   StagedFolder output_;
   const WalkTexts texts_;
+  EvaluationOptions compute_;
+  RunJournal journal_;
   WalkResult walked_;
   std::unique_ptr<ModelFolder> compressed_;
   std::map<std::string, std::string> checkpoint_files_;
@@ -275,7 +278,13 @@ class RecipeRun {
 
 Report run_recipe(const Recipe& recipe, const std::string& command, const RunOptions& options,
                   const Progress& progress) {
-  return RecipeRun(recipe, options, progress).run(command);
+  RecipeRun run(recipe, command, options, progress);
+  try {
+    return run.run(command);
+  } catch (const Error& error) {
+    run.give_up_after(error);
+    throw;
+  }
 }
 
 }  // namespace edgecompress

@@ -12,11 +12,12 @@
 #include "edgecompress/prune_command.h"
 #include "edgecompress/quantize_command.h"
 #include "edgecompress/run_command.h"
+#include "edgecompress/verify_command.h"
 
 namespace edgecompress::cli {
 
 using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, ExportCommandOptions,
-                             EvalOptions, RunCommandOptions>;
+                             EvalOptions, RunCommandOptions, VerifyOptions>;
 
 /// Parses the arguments behind the program's name.
 ///
