@@ -4,11 +4,10 @@
 #include <cmath>
 #include <vector>
 
-#include <ATen/Parallel.h>
-
 #include "base/error.h"
 #include "linear_algebra/product.h"
 #include "tensor/aten.h"
+#include "tensor/one_thread.h"
 #include "tensor/ordered_sum.h"
 
 namespace edgecompress {
@@ -37,22 +36,6 @@ std::vector<Block> lower_blocks(std::int64_t size) {
     }
   }
   return blocks;
-}
-
-/// Runs body(i) for i in [0, count) so that every product in it is computed by one thread: its
-/// bytes then do not rest on how MKL shares a product among several.
-template <typename Body>
-void for_each_on_one_thread(std::int64_t count, const Body& body) {
-  if (count > 1) {
-    at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) body(i);
-    });
-    return;
-  }
-  const int num_threads = at::get_num_threads();
-  at::set_num_threads(1);
-  body(0);
-  at::set_num_threads(num_threads);
 }
 
 at::Tensor per_token(const at::Tensor& sum, std::int64_t tokens) {
