@@ -31,17 +31,6 @@ const std::map<std::string, std::string> kMetadata{
 
 bool is_quantized(const StoredForm& form) { return std::holds_alternative<QuantizedForm>(form); }
 
-/// The narrowest float type that holds every stored float; F32 for integers, whose scales are F32.
-DType written_dtype(const WeightForms& forms) {
-  std::optional<DType> common;
-  for (const auto& [module, form] : forms) {
-    const DType dtype = is_quantized(form) ? DType::F32 : std::get<FloatForm>(form).dtype;
-    if (common && *common != dtype) return DType::F32;
-    common = dtype;
-  }
-  return common.value_or(DType::F32);
-}
-
 void check_groups(const std::string& module, const MatrixShape& shape, const StoredForm& form) {
   const auto* const quantized = std::get_if<QuantizedForm>(&form);
   if (quantized == nullptr) return;
@@ -54,6 +43,16 @@ void check_groups(const std::string& module, const MatrixShape& shape, const Sto
 }
 
 }  // namespace
+
+DType vector_dtype(const WeightForms& forms) {
+  std::optional<DType> common;
+  for (const auto& [module, form] : forms) {
+    const DType dtype = is_quantized(form) ? DType::F32 : std::get<FloatForm>(form).dtype;
+    if (common && *common != dtype) return DType::F32;
+    common = dtype;
+  }
+  return common.value_or(DType::F32);
+}
 
 struct CheckpointWriter::State {
   StagedFolder& folder;
@@ -133,7 +132,7 @@ CheckpointWriter::CheckpointWriter(StagedFolder& folder, std::string subfolder, 
   } else {
     check_groups(std::string(kHeadModule), state_->table_shape(), state_->form(kHeadModule));
   }
-  state_->dtype = written_dtype(state_->forms);
+  state_->dtype = vector_dtype(state_->forms);
 }
 
 void CheckpointWriter::write_embedding(const WeightValue& weight) {

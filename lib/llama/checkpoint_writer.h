@@ -29,6 +29,10 @@ using StoredForm = std::variant<FloatForm, QuantizedForm>;
 /// codes.
 using WeightValue = std::variant<std::vector<float>, QuantizedMatrix>;
 
+/// The type in which norms and biases are stored beside these forms, which is also config.json's:
+/// the one that every matrix has, or F32, as beside integers.
+DType vector_dtype(const std::map<std::string, StoredForm, std::less<>>& forms);
+
 /// Writes a model folder block by block: one shard for the embedding, one per decoder block, one
 /// for the final norm and the head. The shards are final as soon as they are written; finish() adds
 /// config.json, the index, and byte copies of the tokenizer files. The same calls give the same

@@ -127,12 +127,6 @@ const std::optional<InverseFactor>& GroupInputs::factor(double damping, ColumnOr
   return place->second;
 }
 
-at::Tensor rounded_to(const at::Tensor& weight, DType dtype) {
-  if (dtype == DType::F16) return weight.to(at::kHalf).to(at::kFloat);
-  if (dtype == DType::BF16) return weight.to(at::kBFloat16).to(at::kFloat);
-  return weight;
-}
-
 LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& step, DType dtype) {
   const at::Tensor dense = layer.weight;
   std::visit(Masker{layer, inputs, step.pattern}, step.method);

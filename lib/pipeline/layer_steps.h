@@ -33,9 +33,6 @@ class GroupInputs {
   std::map<std::pair<double, ColumnOrder>, std::optional<InverseFactor>> factors_;
 };
 
-/// Rounds to what a checkpoint of that dtype can hold. weight: float.
-at::Tensor rounded_to(const at::Tensor& weight, DType dtype);
-
 /// One linear layer on its way through the mask and quantize steps.
 struct LayerState {
   at::Tensor weight;                     ///< [out, in] float, contiguous; what is computed with

@@ -11,6 +11,7 @@
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/run_texts.h"
 #include "pipeline/weight_change.h"
 #include "tokenizer/tokenizer.h"
 
@@ -26,13 +27,6 @@ const ExportStep* export_step(const Recipe& recipe) {
     if (const auto* exporting = std::get_if<ExportStep>(&step.action)) return exporting;
   }
   return nullptr;
-}
-
-void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const std::string& key) {
-  if (length <= config.max_position_embeddings) return;
-  throw Error(ErrorKind::Usage, "E-WINDOW",
-              concat(key, " is ", length, " tokens, longer than the model's context of ",
-                     config.max_position_embeddings, "; set it to that or less"));
 }
 
 WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
@@ -158,15 +152,8 @@ class RecipeRun {
       report_.recipe_sha256 = sha256_hex(std::as_bytes(std::span(recipe_.source_text)));
     }
     if (!texts_.evaluation) return;
-    const TokenWindows& windows = *texts_.evaluation;
-    report_.evaluation = EvaluationReport{
-        .protocol = recipe_.evaluation->protocol,
-        .text = windows.source,
-        .window = windows.length,
-        .windows = windows.count,
-        .target_tokens = windows.count * (windows.length - 1),
-        .token_sha256 = windows.sha256,
-        .dtype = options_.compute.target.dtype == at::kBFloat16 ? "bfloat16" : "float32"};
+    report_.evaluation =
+        evaluation_report(*recipe_.evaluation, *texts_.evaluation, options_.compute);
   }
 
   void compress() {

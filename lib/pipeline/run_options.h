@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 
 #include "base/staged_output.h"
 #include "evaluate/model_evaluation.h"
@@ -11,7 +12,7 @@ enum class Checkpoint { Discard, Keep };
 enum class ArtifactCheck { Run, Skip };
 enum class SpeedTest { Run, Skip };
 
-/// What a run may use; nothing here changes a byte of the result.
+/// What a run may use; nothing here changes a byte of the result, unless it is stopped.
 struct RunOptions {
   std::filesystem::path model;
   std::filesystem::path output;
@@ -21,7 +22,9 @@ struct RunOptions {
       Checkpoint::Discard;  ///< keep the compressed checkpoint beside an exported artifact
   ArtifactCheck artifact_check = ArtifactCheck::Run;
   SpeedTest speed_test = SpeedTest::Run;
-  std::filesystem::path onnxruntime;  ///< empty: find_onnxruntime's places
+  std::filesystem::path onnxruntime;     ///< empty: find_onnxruntime's places
+  std::function<bool()> stop_requested;  ///< asked while training, which then ends early and keeps
+                                         ///< its best state; may be empty
 };
 
 }  // namespace edgecompress

@@ -196,6 +196,15 @@ StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan,
   return report;
 }
 
+void add_form(TensorReport& report, const StoredForm& form) {
+  report.stored_as = form_name(form);
+  const auto* const quantized = std::get_if<QuantizedForm>(&form);
+  if (quantized == nullptr) return;
+  report.bits = quantized->scheme.bits;
+  report.group_size = quantized->scheme.group_size;
+  report.symmetric = quantized->scheme.symmetry == Symmetry::Symmetric;
+}
+
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,
                                    const std::string& module) {
   const MatrixShape before = shape_of(model.config(), module);
@@ -205,14 +214,9 @@ TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& pla
   report.name = module;
   report.shape_before = {before.out_features, before.in_features};
   report.shape_after = {after.out_features, after.in_features};
-  report.stored_as = form_name(form);
+  add_form(report, form);
   report.bytes_before = stored_bytes(module, before, FloatForm{model.config().dtype});
   report.bytes_after = stored_bytes(module, after, form);
-  if (const auto* quantized = std::get_if<QuantizedForm>(&form)) {
-    report.bits = quantized->scheme.bits;
-    report.group_size = quantized->scheme.group_size;
-    report.symmetric = quantized->scheme.symmetry == Symmetry::Symmetric;
-  }
   const bool is_linear = module != kEmbeddingModule && module != kHeadModule;
   for (const Step& step : plan.steps) {
     const auto* const mask = std::get_if<MaskStep>(&step.action);

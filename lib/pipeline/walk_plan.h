@@ -47,6 +47,9 @@ StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan,
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,
                                    const std::string& module);
 
+/// Adds how a matrix is stored: its type, and its grid when quantized.
+void add_form(TensorReport& report, const StoredForm& form);
+
 /// Bytes of a module's weight as CheckpointWriter stores it: values, or codes, scales and zero
 /// points.
 std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form);

@@ -49,6 +49,13 @@ struct QuantizeStep {
   std::vector<Rule> rules = {};
 };
 
+/// Text that a model is trained on.
+struct TrainingText {
+  std::filesystem::path text;
+  std::optional<std::int64_t> samples = {};  ///< windows, spread over the text; nothing: all
+  std::int64_t sequence_length = 512;        ///< tokens of a window
+};
+
 enum class ExportFormat { Genai, Onnx };
 
 struct ExportStep {

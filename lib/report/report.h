@@ -72,6 +72,34 @@ struct ArtifactReport {
   std::map<std::string, std::string> file_sha256;
 };
 
+/// The loss at one moment of a training.
+struct TrainingPoint {
+  std::int64_t step = 0;           ///< steps done
+  std::int64_t tokens = 0;         ///< trained on until then
+  double learning_rate_share = 0;  ///< of the learning rates at the start
+  std::optional<double> loss;      ///< mean over the steps since the point before
+  double held_out_loss = 0;
+};
+
+/// A short training and what it brought. Losses are means per predicted token, in nats.
+struct TrainingReport {
+  std::string trained;       ///< "scales" or "weights"
+  std::string loss;          ///< "divergence" or "cross-entropy"
+  std::string text;          ///< the text's file name, no folder
+  std::string token_sha256;  ///< of the windows' ids, little-endian int32
+  std::int64_t window = 0;   ///< tokens
+  std::int64_t training_windows = 0;
+  std::int64_t held_out_windows = 0;
+  std::int64_t trained_parameters = 0;
+  std::int64_t steps_planned = 0;
+  std::int64_t steps_done = 0;
+  std::int64_t kept_step = 0;  ///< 0: nothing was changed
+  double held_out_loss_before = 0;
+  double held_out_loss_after = 0;
+  std::vector<TrainingPoint> curve;
+  std::vector<std::string> warnings;
+};
+
 /// What differs between two equal runs.
 struct RunEnvironment {
   std::string started_at;  ///< UTC, RFC 3339
@@ -101,6 +129,7 @@ struct Report {
   double sparsity = 0;
   std::vector<StageReport> stages;
   std::optional<EvaluationReport> evaluation;
+  std::optional<TrainingReport> training;
   std::optional<ArtifactReport> artifact;
   std::vector<TensorReport> tensors;
   std::vector<std::string> warnings;

@@ -76,6 +76,36 @@ class ReportWriter {
     return out;
   }
 
+  Json training(const TrainingReport& training) {
+    Json out = Json::object();
+    out["trained"] = text(training.trained);
+    out["loss"] = text(training.loss);
+    out["text"] = text(training.text);
+    out["token_sha256"] = text(training.token_sha256);
+    out["window"] = training.window;
+    out["training_windows"] = training.training_windows;
+    out["held_out_windows"] = training.held_out_windows;
+    out["trained_parameters"] = training.trained_parameters;
+    out["steps_planned"] = training.steps_planned;
+    out["steps_done"] = training.steps_done;
+    out["kept_step"] = training.kept_step;
+    out["held_out_loss_before"] = number(training.held_out_loss_before);
+    out["held_out_loss_after"] = number(training.held_out_loss_after);
+    out["curve"] = Json::array();
+    for (const TrainingPoint& point : training.curve) out["curve"].push_back(curve_point(point));
+    return out;
+  }
+
+  Json curve_point(const TrainingPoint& point) {
+    Json out = Json::object();
+    out["step"] = point.step;
+    out["tokens"] = point.tokens;
+    out["learning_rate_share"] = number(point.learning_rate_share);
+    put(out, "loss", point.loss);
+    out["held_out_loss"] = number(point.held_out_loss);
+    return out;
+  }
+
   Json artifact(const ArtifactReport& artifact) {
     Json out = Json::object();
     out["format"] = text(artifact.format);
@@ -164,6 +194,7 @@ nlohmann::ordered_json report_json(const Report& report) {
     out["stages"].push_back(writer.stage(stage, report.stages.front()));
   }
   if (report.evaluation) out["evaluation"] = writer.evaluation(*report.evaluation);
+  if (report.training) out["training"] = writer.training(*report.training);
   if (report.artifact) out["artifact"] = writer.artifact(*report.artifact);
   out["tensors"] = Json::array();
   for (const TensorReport& tensor : report.tensors) out["tensors"].push_back(writer.tensor(tensor));

@@ -108,7 +108,8 @@ TEST_CASE("a report's keys have a fixed order", "[report]") {
   const Json json = report_json(sample_report());
   CHECK(keys(json) == std::vector<std::string>{"schema", "nonfinite", "tool_version", "command",
                                                "model", "recipe", "totals", "stages", "evaluation",
-                                               "artifact", "tensors", "warnings", "environment"});
+                                               "training", "artifact", "tensors", "warnings",
+                                               "environment"});
   CHECK(json["schema"] == "edgecompress.report/v1");
   CHECK(keys(json["stages"][1]) ==
         std::vector<std::string>{"stage", "parameters", "size_bytes", "sparsity", "perplexity",
@@ -130,6 +131,13 @@ TEST_CASE("a report's JSON holds every number where its name says", "[report]") 
   CHECK(json["stages"][2]["top1_agreement"] == 0.775);
   CHECK(json["evaluation"]["windows"] == 40);
   CHECK(json["evaluation"]["target_tokens"] == 20'440);
+  CHECK(json["training"]["kept_step"] == 12);
+  CHECK(json["training"]["steps_done"] == 24);
+  CHECK(json["training"]["held_out_loss_before"] == 0.0625);
+  CHECK(json["training"]["held_out_loss_after"] == 0.03125);
+  CHECK_FALSE(json["training"]["curve"][0].contains("loss"));
+  CHECK(json["training"]["curve"][1]["loss"] == 0.046875);
+  CHECK(json["training"]["curve"][1]["tokens"] == 24'576);
   CHECK(json["artifact"]["max_logit_error"] == 1.24e-5);
   CHECK(json["artifact"]["cache_split_error"] == 4.5e-6);
   CHECK(json["artifact"]["perplexity_exact"] == 15.7);
@@ -201,6 +209,8 @@ TEST_CASE("the schema declares nothing that reports never have", "[report]") {
   CHECK(declared(rules["definitions"]["totals"]) == keys(json["totals"]));
   CHECK(declared(rules["definitions"]["stage"]) == keys(json["stages"][1]));
   CHECK(declared(rules["definitions"]["evaluation"]) == keys(json["evaluation"]));
+  CHECK(declared(rules["definitions"]["training"]) == keys(json["training"]));
+  CHECK(declared(rules["definitions"]["training_point"]) == keys(json["training"]["curve"][1]));
   CHECK(declared(rules["definitions"]["artifact"]) == keys(json["artifact"]));
   CHECK(declared(rules["definitions"]["tensor"]) == keys(json["tensors"][0]));
   CHECK(declared(rules["definitions"]["environment"]) == keys(json["environment"]));

@@ -94,12 +94,14 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   InspectOptions inspect;
   PruneOptions prune;
   QuantizeOptions quantize;
+  RecoverOptions recover;
   ExportCommandOptions exporting;
   EvalOptions eval;
   RunCommandOptions run;
   const CLI::App* const inspect_app = add_inspect(app, inspect);
   const CLI::App* const prune_app = add_prune(app, prune);
   const CLI::App* const quantize_app = add_quantize(app, quantize);
+  const CLI::App* const recover_app = add_recover(app, recover);
   const CLI::App* const export_app = add_export(app, exporting);
   const CLI::App* const eval_app = add_eval(app, eval);
   add_run(app, run);
@@ -124,6 +126,7 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   if (inspect_app->parsed()) return inspect;
   if (prune_app->parsed()) return prune;
   if (quantize_app->parsed()) return quantize;
+  if (recover_app->parsed()) return recover;
   if (export_app->parsed()) return exporting;
   if (eval_app->parsed()) {
     if (eval.model.empty() == eval.artifact.empty()) {

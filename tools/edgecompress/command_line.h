@@ -11,12 +11,13 @@
 #include "edgecompress/inspect_command.h"
 #include "edgecompress/prune_command.h"
 #include "edgecompress/quantize_command.h"
+#include "edgecompress/recover_command.h"
 #include "edgecompress/run_command.h"
 
 namespace edgecompress::cli {
 
-using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, ExportCommandOptions,
-                             EvalOptions, RunCommandOptions>;
+using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, RecoverOptions,
+                             ExportCommandOptions, EvalOptions, RunCommandOptions>;
 
 /// Parses the arguments behind the program's name.
 ///

@@ -10,9 +10,11 @@
 #include "edgecompress/error_report.h"
 #include "edgecompress/interrupt.h"
 #include "edgecompress/progress_line.h"
+#include "edgecompress/recipe_parts.h"
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
 #include "pipeline/recipe_run.h"
+#include "pipeline/recover_run.h"
 #include "tensor/runtime.h"
 
 namespace {
@@ -40,6 +42,7 @@ RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& 
   options.output = output.output;
   options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
   options.compute = compute_options(compute);
+  options.stop_requested = cli::take_interrupt;
   return options;
 }
 
@@ -82,6 +85,16 @@ struct Work {
   void operator()(const cli::QuantizeOptions& options) const {
     print_report(run_recipe(cli::quantize_recipe(options), "quantize",
                             run_options(options.output, options.compute), progress),
+                 options.output);
+  }
+  void operator()(const cli::RecoverOptions& options) const {
+    RecoverRequest request{
+        .teacher = options.teacher,
+        .text = {.text = options.training_text, .sequence_length = options.sequence_length},
+        .choice = cli::training_choice(options),
+        .evaluation = cli::recipe_with_texts({}, options.score_text).evaluation};
+    if (options.samples > 0) request.text.samples = options.samples;
+    print_report(run_recover(request, run_options(options.output, options.compute), progress),
                  options.output);
   }
   void operator()(const cli::ExportCommandOptions& options) const {

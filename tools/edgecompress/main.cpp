@@ -22,6 +22,11 @@ struct Preflight {
     cli::quantize_recipe(options);
     return folder(options.output.model, options.compute);
   }
+  int operator()(const cli::RecoverOptions& options) const {
+    cli::training_choice(options);
+    if (!options.teacher.empty()) ModelFolder::open(options.teacher);
+    return folder(options.output.model, options.compute);
+  }
   int operator()(const cli::ExportCommandOptions& options) const {
     return folder(options.output.model, options.compute);
   }

@@ -42,7 +42,8 @@ void ProgressLine::show(const ProgressEvent& event) {
   if (now - start_ < kQuietAtFirst || (!new_stage && now - last_shown_ < interval)) return;
   last_shown_ = now;
   const std::string text =
-      concat(event.stage, " ", event.done, "/", event.total, remaining(now - stage_start_, event));
+      concat(event.stage, " ", event.done, "/", event.total, event.note.empty() ? "" : ", ",
+             event.note, remaining(now - stage_start_, event));
   if (style_ == Style::Terminal) {
     out_ << "\r\x1b[K" << text << std::flush;
     line_open_ = true;

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include "calibrate/token_windows.h"
+#include "evaluate/model_evaluation.h"
+#include "llama/config.h"
+#include "recipe/recipe.h"
+#include "report/report.h"
+
+namespace edgecompress {
+
+/// Throws Error{Usage} E-WINDOW when `length` tokens are more than the model's context. what: what
+/// has that length, for the message.
+void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const std::string& what);
+
+/// How a run that scores these windows measures perplexity.
+EvaluationReport evaluation_report(const Evaluation& evaluation, const TokenWindows& windows,
+                                   const EvaluationOptions& compute);
+
+}  // namespace edgecompress
