@@ -31,17 +31,6 @@ const std::map<std::string, std::string> kMetadata{
 
 bool is_quantized(const StoredForm& form) { return std::holds_alternative<QuantizedForm>(form); }
 
-void check_groups(const std::string& module, const MatrixShape& shape, const StoredForm& form) {
-  const auto* const quantized = std::get_if<QuantizedForm>(&form);
-  if (quantized == nullptr) return;
-  const std::int64_t size = quantized->scheme.group_size;
-  if (size == 0 || shape.in_features % size == 0) return;
-  throw Error(ErrorKind::Unsupported, "C16",
-              concat(module, " has rows of ", shape.in_features, " weights, which groups of ", size,
-                     " do not divide; compressed-tensors has no form for a short group: choose "
-                     "another group size or per-channel scales for this layer"));
-}
-
 }  // namespace
 
 DType vector_dtype(const WeightForms& forms) {
@@ -118,20 +107,7 @@ CheckpointWriter::CheckpointWriter(StagedFolder& folder, std::string subfolder, 
                                            .dtype = DType::F32,
                                            .hashes = {},
                                            .shard_of = {}})) {
-  const LlamaConfig& model = state_->config;
-  for (std::int64_t block = 0; block < model.num_blocks(); ++block) {
-    for (const LinearKind kind : kLinearKinds) {
-      const std::string module = module_name({block, kind});
-      check_groups(module, linear_shape(model, {block, kind}), state_->form(module));
-    }
-  }
-  check_groups(std::string(kEmbeddingModule), state_->table_shape(),
-               state_->form(kEmbeddingModule));
-  if (model.tie_word_embeddings) {
-    state_->forms.erase(std::string(kHeadModule));
-  } else {
-    check_groups(std::string(kHeadModule), state_->table_shape(), state_->form(kHeadModule));
-  }
+  if (state_->config.tie_word_embeddings) state_->forms.erase(std::string(kHeadModule));
   state_->dtype = vector_dtype(state_->forms);
 }
 

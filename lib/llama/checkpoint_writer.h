@@ -57,14 +57,17 @@ DType vector_dtype(const std::map<std::string, StoredForm, std::less<>>& forms);
 ///   zero points are stored a second time, under lm_head, because every quantized module needs its
 ///   own.
 ///
+/// Groups are strategy "group" where the group size divides the row, "channel" where one group
+/// holds it, and otherwise "block" of [1, group size], whose last block compressed-tensors pads: it
+/// refuses "group" there.
+///
 /// Scales are F32 and config.json says dtype float32 as soon as one weight is quantized:
 /// transformers dequantizes in that dtype, so it computes exactly scale * (code - zero_point) in
 /// F32, and a code equal to the zero point is 0.
 class CheckpointWriter {
  public:
   /// config: of the model to be written. forms: by module name, for every matrix (the head only
-  /// when it is not tied). Throws  Error{Unsupported} C16 when a group size does not divide a row:
-  /// compressed-tensors cannot express it.
+  /// when it is not tied).
   CheckpointWriter(StagedFolder& folder, std::string subfolder, LlamaConfig config,
                    std::map<std::string, StoredForm, std::less<>> forms);
 

@@ -143,7 +143,7 @@ class Matcher {
                          " has weight_g_idx: weights in "
                          "activation order (actorder group) are not supported"));
     }
-    if (scheme.group_size > 0 && shape.in_features % scheme.group_size != 0) {
+    if (quantized.strategy == GroupStrategy::Group && shape.in_features % scheme.group_size != 0) {
       fail("C16", concat("quantization_config gives ", module, " groups of ", scheme.group_size,
                          ", which do not divide its rows of ", shape.in_features));
     }
@@ -157,7 +157,7 @@ class Matcher {
                                              {DType::F32, DType::F16, DType::BF16});
     const TensorEntry* zero_points = nullptr;
     if (scheme.symmetry == Symmetry::Asymmetric) {
-      zero_points = match_zero_points(module, shape, scheme, packed);
+      zero_points = match_zero_points(module, shape, quantized);
     }
     if (packed) check_stored_shape(module, shape);
     const bool complete = codes != nullptr && scales != nullptr &&
@@ -167,14 +167,18 @@ class Matcher {
     }
   }
 
-  /// compressed-tensors packs them with the codes; versions before 0.9 left them as I8.
+  /// compressed-tensors packs them with the codes, unless they belong to blocks; versions before
+  /// 0.9 left them as I8.
   const TensorEntry* match_zero_points(const std::string& module, const MatrixShape& shape,
-                                       const QuantScheme& scheme, bool packed) {
+                                       const QuantizedModule& quantized) {
     const std::string name = module + ".weight_zero_point";
-    const std::int64_t groups = scheme.groups_per_row(shape.in_features);
+    const std::int64_t groups = quantized.scheme.groups_per_row(shape.in_features);
     const TensorEntry* const stored = store_.find(name);
+    const bool packed =
+        quantized.layout == QuantizedLayout::Packed && quantized.strategy != GroupStrategy::Block;
     if (packed && (stored == nullptr || stored->dtype != DType::I8)) {
-      const std::int64_t column_words = packed_row_bytes(shape.out_features, scheme.bits) / 4;
+      const std::int64_t column_words =
+          packed_row_bytes(shape.out_features, quantized.scheme.bits) / 4;
       return expect(name, {column_words, groups}, {DType::I32});
     }
     return expect(name, {shape.out_features, groups}, {DType::I8});

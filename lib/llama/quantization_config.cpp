@@ -89,21 +89,44 @@ QuantizedLayout parse_layout(const std::string& format, const std::string& sourc
                              "\" is none of pack-quantized, int-quantized, naive-quantized"));
 }
 
-std::int64_t parse_group_size(const Json& weights, const std::string& source) {
+/// The length of a block of one row: the second side of "block_structure": [1, length].
+std::int64_t parse_block_length(const Json& weights, const std::string& source) {
+  const Json* const value = find_field(weights, "block_structure");
+  if (value == nullptr) malformed(source, "strategy block needs a block_structure");
+  std::array<std::int64_t, 2> sides{};
+  if (value->is_array() && value->size() == sides.size()) {
+    for (std::size_t i = 0; i < sides.size(); ++i) sides[i] = whole_number((*value)[i]).value_or(0);
+  }
+  if (sides[0] <= 0 || sides[1] <= 0 || sides[1] > INT32_MAX) {
+    malformed(source,
+              concat("block_structure must be two positive integers, found ", shown_json(*value)));
+  }
+  if (sides[0] != 1) unsupported(source, concat("blocks of ", sides[0], " rows"));
+  return sides[1];
+}
+
+struct Grouping {
+  GroupStrategy strategy;
+  std::int64_t size;  // 0: the whole row
+};
+
+Grouping parse_grouping(const Json& weights, const std::string& source) {
   const std::int64_t size = integer_field(weights, "group_size", 0, source);
   const std::string inferred = size > 0 ? "group" : size == -1 ? "channel" : "tensor";
   const std::string strategy = text_field(weights, "strategy", inferred, source);
+  if (size > 0 && strategy != "group" && strategy != "tensor_group") {
+    malformed(source, concat("strategy ", shown_text(strategy), " has a group_size"));
+  }
+  if (strategy == "block") return {GroupStrategy::Block, parse_block_length(weights, source)};
+  refuse_options(weights, {"block_structure"}, source);
   if (strategy == "group") {
     if (size <= 0) malformed(source, "strategy group needs a group_size above 0");
-    return size;
+    return {GroupStrategy::Group, size};
   }
-  if (strategy == "channel") {
-    if (size > 0) malformed(source, "strategy channel has a group_size");
-    return 0;
-  }
-  if (strategy == "tensor" || strategy == "block" || strategy == "token" ||
-      strategy == "tensor_group" || strategy == "attn_head") {
-    unsupported(source, concat("strategy ", strategy, " is neither group nor channel"));
+  if (strategy == "channel") return {GroupStrategy::Channel, 0};
+  if (strategy == "tensor" || strategy == "token" || strategy == "tensor_group" ||
+      strategy == "attn_head") {
+    unsupported(source, concat("strategy ", strategy, " is none of group, channel and block"));
   }
   malformed(source, concat("unknown strategy \"", shown_text(strategy), "\""));
 }
@@ -115,18 +138,22 @@ void refuse_activation_order(const Json& weights, const std::string& source) {
                              " needs the column order of weight_g_idx, which is not supported"));
 }
 
-QuantScheme parse_weights(const Json& weights, const std::string& source) {
+QuantizedModule parse_weights(const Json& weights, QuantizedLayout layout,
+                              const std::string& source) {
   const std::string type = text_field(weights, "type", "int", source);
   if (type != "int") unsupported(source, concat("weights of type ", shown_text(type)));
   const std::int64_t bits = integer_field(weights, "num_bits", 8, source);
   if (bits < 1) malformed(source, concat("num_bits ", bits, " is not positive"));
   if (bits != 4 && bits != 8) unsupported(source, concat(bits, "-bit weights; 4 and 8 are read"));
-  refuse_options(weights, {"dynamic", "block_structure"}, source);
+  refuse_options(weights, {"dynamic"}, source);
   refuse_activation_order(weights, source);
   const bool symmetric = flag_field(weights, "symmetric", true, source);
-  return {.bits = static_cast<int>(bits),
-          .group_size = parse_group_size(weights, source),
-          .symmetry = symmetric ? Symmetry::Symmetric : Symmetry::Asymmetric};
+  const Grouping grouping = parse_grouping(weights, source);
+  return {.scheme = {.bits = static_cast<int>(bits),
+                     .group_size = grouping.size,
+                     .symmetry = symmetric ? Symmetry::Symmetric : Symmetry::Asymmetric},
+          .layout = layout,
+          .strategy = grouping.strategy};
 }
 
 std::vector<std::string> texts(const Json& object, const char* name, const std::string& source) {
@@ -204,9 +231,8 @@ std::vector<QuantizationConfig::Target> QuantizationConfig::parse_group(const Js
   const Json* const weights = find_field(group, "weights");
   if (weights == nullptr) unsupported(source, "a group without weights");
   if (!weights->is_object()) malformed(source, "weights must be an object");
-  const QuantizedModule module{
-      .scheme = parse_weights(*weights, source),
-      .layout = parse_layout(text_field(group, "format", format, source), source)};
+  const QuantizedModule module = parse_weights(
+      *weights, parse_layout(text_field(group, "format", format, source), source), source);
   std::vector<Target> targets;
   for (std::string& text : texts(group, "targets", source)) {
     targets.push_back({std::make_shared<const Pattern>(std::move(text), source), module});

@@ -18,9 +18,19 @@ enum class QuantizedLayout {
   Plain,   ///< "int-quantized" and "naive-quantized": weight I8, weight_scale, weight_zero_point
 };
 
+/// How compressed-tensors says which weights of a row share a scale.
+enum class GroupStrategy {
+  Channel,  ///< "channel": the whole row
+  Group,    ///< "group": a group size that divides the row; every other is refused while loading
+  Block,  ///< "block" of [1, group size]: the last group may be short; zero points are never packed
+};
+
 struct QuantizedModule {
-  QuantScheme scheme;
+  QuantScheme scheme;  ///< group_size 0 exactly with GroupStrategy::Channel
   QuantizedLayout layout = QuantizedLayout::Packed;
+  GroupStrategy strategy = GroupStrategy::Group;
+
+  friend bool operator==(const QuantizedModule&, const QuantizedModule&) = default;
 };
 
 /// The quantization_config of a config.json that compressed-tensors wrote: which modules are

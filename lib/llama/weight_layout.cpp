@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -45,66 +46,66 @@ void append_packed(SafetensorsWriter& writer, const std::string& name,
   }
 }
 
-/// A group of config_groups: modules that share scheme and layout.
+/// A group of config_groups: modules that are stored alike.
 struct Group {
-  QuantScheme scheme;
-  QuantizedLayout layout;
+  QuantizedModule stored;
   std::vector<std::string> targets;
 };
 
-Group& group_of(std::vector<Group>& groups, const QuantScheme& scheme, QuantizedLayout layout) {
-  const auto found = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
-    return group.scheme == scheme && group.layout == layout;
-  });
+Group& group_of(std::vector<Group>& groups, const QuantizedModule& stored) {
+  const auto found = std::find_if(groups.begin(), groups.end(),
+                                  [&](const Group& group) { return group.stored == stored; });
   if (found != groups.end()) return *found;
-  return groups.emplace_back(Group{scheme, layout, {}});
+  return groups.emplace_back(Group{stored, {}});
 }
 
-const QuantScheme* quantized_scheme(const WeightForms& forms, std::string_view module) {
+std::optional<QuantizedModule> find_quantized(const WeightForms& forms, std::string_view module,
+                                              std::int64_t in_features) {
   const auto found = forms.find(module);
-  if (found == forms.end()) return nullptr;
+  if (found == forms.end()) return std::nullopt;
   const auto* const form = std::get_if<QuantizedForm>(&found->second);
-  return form == nullptr ? nullptr : &form->scheme;
+  if (form == nullptr) return std::nullopt;
+  return written_module(module, form->scheme, in_features);
 }
 
 /// One pattern for all blocks when they agree, otherwise each module by its name.
 void add_linear_targets(std::vector<Group>& groups, LinearKind kind, const WeightForms& forms,
                         const LlamaConfig& config) {
-  const QuantScheme* const first = quantized_scheme(forms, module_name({0, kind}));
-  bool uniform = first != nullptr;
+  const auto find = [&](std::int64_t block) {
+    return find_quantized(forms, module_name({block, kind}),
+                          linear_shape(config, {block, kind}).in_features);
+  };
+  const std::optional<QuantizedModule> first = find(0);
+  bool uniform = first.has_value();
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    const QuantScheme* const scheme = quantized_scheme(forms, module_name({block, kind}));
-    uniform = uniform && scheme != nullptr && *scheme == *first;
+    uniform = uniform && find(block) == first;
   }
   if (uniform) {
     const std::string name = module_name({0, kind});  // "model.layers.0.mlp.up_proj"
     const std::string_view layer = std::string_view(name).substr(std::strlen("model.layers.0."));
     const std::size_t dot = layer.find('.');
-    group_of(groups, *first, written_layout(name, *first))
+    group_of(groups, *first)
         .targets.push_back(concat("re:model[.]layers[.][0-9]+[.]", layer.substr(0, dot), "[.]",
                                   layer.substr(dot + 1), "$"));
     return;
   }
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    const std::string name = module_name({block, kind});
-    const QuantScheme* const scheme = quantized_scheme(forms, name);
-    if (scheme != nullptr) {
-      group_of(groups, *scheme, written_layout(name, *scheme)).targets.push_back(name);
-    }
+    const std::optional<QuantizedModule> stored = find(block);
+    if (stored) group_of(groups, *stored).targets.push_back(module_name({block, kind}));
   }
 }
 
 void add_table_targets(std::vector<Group>& groups, const WeightForms& forms,
                        const LlamaConfig& config) {
-  const QuantScheme* const embedding = quantized_scheme(forms, kEmbeddingModule);
-  if (embedding != nullptr) {
-    Group& group = group_of(groups, *embedding, written_layout(kEmbeddingModule, *embedding));
+  const auto embedding = find_quantized(forms, kEmbeddingModule, config.hidden_size);
+  if (embedding) {
+    Group& group = group_of(groups, *embedding);
     group.targets.emplace_back(kEmbeddingModule);
     if (config.tie_word_embeddings) group.targets.emplace_back(kHeadModule);
   }
-  const QuantScheme* const head = quantized_scheme(forms, kHeadModule);
-  if (head != nullptr && !config.tie_word_embeddings) {
-    group_of(groups, *head, written_layout(kHeadModule, *head)).targets.emplace_back(kHeadModule);
+  const auto head = find_quantized(forms, kHeadModule, config.hidden_size);
+  if (head && !config.tie_word_embeddings) {
+    group_of(groups, *head).targets.emplace_back(kHeadModule);
   }
 }
 
@@ -112,27 +113,52 @@ const char* format_name(QuantizedLayout layout) {
   return layout == QuantizedLayout::Packed ? "pack-quantized" : "naive-quantized";
 }
 
+const char* strategy_name(GroupStrategy strategy) {
+  switch (strategy) {
+    case GroupStrategy::Channel:
+      return "channel";
+    case GroupStrategy::Group:
+      return "group";
+    case GroupStrategy::Block:
+      return "block";
+  }
+  ensure(false, "a strategy");
+  return "";
+}
+
 Json group_document(const Group& group) {
-  const QuantScheme& scheme = group.scheme;
-  const bool per_channel = scheme.group_size == 0;
-  Json weights = {{"num_bits", scheme.bits},
-                  {"type", "int"},
-                  {"symmetric", scheme.symmetry == Symmetry::Symmetric},
-                  {"strategy", per_channel ? "channel" : "group"},
-                  {"group_size", per_channel ? Json(nullptr) : Json(scheme.group_size)},
-                  {"dynamic", false}};
+  const QuantScheme& scheme = group.stored.scheme;
+  const GroupStrategy strategy = group.stored.strategy;
+  Json weights = {
+      {"num_bits", scheme.bits},
+      {"type", "int"},
+      {"symmetric", scheme.symmetry == Symmetry::Symmetric},
+      {"strategy", strategy_name(strategy)},
+      {"group_size", strategy == GroupStrategy::Group ? Json(scheme.group_size) : Json(nullptr)},
+      {"dynamic", false}};
+  if (strategy == GroupStrategy::Block) weights["block_structure"] = {1, scheme.group_size};
   return {{"targets", group.targets},
           {"weights", weights},
           {"input_activations", nullptr},
           {"output_activations", nullptr},
-          {"format", format_name(group.layout)}};
+          {"format", format_name(group.stored.layout)}};
 }
 
 }  // namespace
 
-QuantizedLayout written_layout(std::string_view module, const QuantScheme& scheme) {
+QuantizedModule written_module(std::string_view module, const QuantScheme& scheme,
+                               std::int64_t in_features) {
   const bool plain = module == kEmbeddingModule || scheme.symmetry == Symmetry::Asymmetric;
-  return plain ? QuantizedLayout::Plain : QuantizedLayout::Packed;
+  QuantizedModule stored{.scheme = scheme,
+                         .layout = plain ? QuantizedLayout::Plain : QuantizedLayout::Packed,
+                         .strategy = GroupStrategy::Group};
+  if (scheme.group_size == 0 || scheme.group_size > in_features) {
+    stored.scheme.group_size = 0;
+    stored.strategy = GroupStrategy::Channel;
+  } else if (in_features % scheme.group_size != 0) {
+    stored.strategy = GroupStrategy::Block;
+  }
+  return stored;
 }
 
 std::vector<TensorHeader> grid_headers(const std::string& module, const MatrixShape& shape,
@@ -153,7 +179,7 @@ std::vector<TensorHeader> weight_headers(const std::string& module, const Matrix
   }
   const QuantScheme& scheme = std::get<QuantizedForm>(form).scheme;
   std::vector<TensorHeader> headers;
-  if (written_layout(module, scheme) == QuantizedLayout::Plain) {
+  if (written_module(module, scheme, shape.in_features).layout == QuantizedLayout::Plain) {
     headers.push_back({module + ".weight", DType::I8, {shape.out_features, shape.in_features}});
   } else {
     const std::int64_t words = packed_row_bytes(shape.in_features, scheme.bits) / 4;
@@ -181,7 +207,7 @@ void append_weight(SafetensorsWriter& writer, const std::string& module, const M
   ensure(matrix != nullptr && matrix->scheme() == scheme, "codes of the announced scheme");
   ensure(matrix->rows() == shape.out_features && matrix->columns() == shape.in_features,
          "a code for every weight");
-  if (written_layout(module, scheme) == QuantizedLayout::Plain) {
+  if (written_module(module, scheme, shape.in_features).layout == QuantizedLayout::Plain) {
     writer.append(module + ".weight", bytes_of(matrix->codes()));
   } else {
     append_packed(writer, module + ".weight_packed", *matrix);
@@ -208,10 +234,10 @@ Json quantization_document(const WeightForms& forms, const LlamaConfig& config) 
   bool one_format = true;
   for (std::size_t i = 0; i < groups.size(); ++i) {
     config_groups[concat("group_", i)] = group_document(groups[i]);
-    one_format = one_format && groups[i].layout == groups.front().layout;
+    one_format = one_format && groups[i].stored.layout == groups.front().stored.layout;
   }
   return {{"quant_method", "compressed-tensors"},
-          {"format", one_format ? format_name(groups.front().layout) : "mixed-precision"},
+          {"format", one_format ? format_name(groups.front().stored.layout) : "mixed-precision"},
           {"quantization_status", "compressed"},
           {"config_groups", config_groups},
           {"ignore", Json::array()}};

@@ -18,8 +18,9 @@ namespace edgecompress {
 
 using WeightForms = std::map<std::string, StoredForm, std::less<>>;
 
-/// The layout that CheckpointWriter gives a quantized module (see its table).
-QuantizedLayout written_layout(std::string_view module, const QuantScheme& scheme);
+/// How CheckpointWriter stores a quantized module with rows of `in_features` (see its table).
+QuantizedModule written_module(std::string_view module, const QuantScheme& scheme,
+                               std::int64_t in_features);
 
 /// The tensors of a module's weight, in the order of append_weight.
 std::vector<TensorHeader> weight_headers(const std::string& module, const MatrixShape& shape,

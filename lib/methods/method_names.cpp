@@ -14,7 +14,8 @@ struct Traits {
 
 // In the order of the variants' alternatives.
 constexpr std::array kQuantizeMethods{Traits{"rtn", CalibrationNeed::None},
-                                      Traits{"gptq", CalibrationNeed::Hessian}};
+                                      Traits{"gptq", CalibrationNeed::Hessian},
+                                      Traits{"hqq", CalibrationNeed::None}};
 constexpr std::array kMaskMethods{Traits{"magnitude", CalibrationNeed::None},
                                   Traits{"wanda", CalibrationNeed::Norms},
                                   Traits{"sparsegpt", CalibrationNeed::Hessian}};

@@ -3,6 +3,7 @@
 #include <variant>
 
 #include "methods/gptq_options.h"
+#include "methods/hqq_options.h"
 
 namespace edgecompress {
 
@@ -18,6 +19,6 @@ struct RtnOptions {
   ClipSearch clip = ClipSearch::None;
 };
 
-using QuantizeMethod = std::variant<RtnOptions, GptqOptions>;
+using QuantizeMethod = std::variant<RtnOptions, GptqOptions, HqqOptions>;
 
 }  // namespace edgecompress

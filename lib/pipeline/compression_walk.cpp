@@ -260,12 +260,12 @@ class Walk {
     store(index, std::move(history));
   }
 
-  /// Whether weights go to the nearest code and nothing is carried along: then no block is needed
-  /// in memory as floats.
+  /// Whether weights go to a grid without calibration and nothing is carried along: then no block
+  /// is needed in memory as floats.
   bool rounds_only() const {
     const QuantizeStep* const step = quantize_step();
     return step != nullptr && plan_.steps.size() == 1 && !texts_.evaluation &&
-           std::holds_alternative<RtnOptions>(step->method);
+           calibration_need(step->method) == CalibrationNeed::None;
   }
 
   void round_block(std::int64_t index) {

@@ -8,6 +8,7 @@
 #include "prune/least_squares.h"
 #include "prune/sparsegpt.h"
 #include "quantize/gptq.h"
+#include "quantize/hqq.h"
 #include "quantize/refine.h"
 #include "quantize/rtn.h"
 #include "tensor/aten.h"
@@ -79,6 +80,9 @@ struct LayerQuantizer {
 
   QuantizedMatrix operator()(const RtnOptions& options) const {
     return quantize_rtn(values_of(layer.weight), rows(), columns(), scheme, options, num_threads);
+  }
+  QuantizedMatrix operator()(const HqqOptions& options) const {
+    return quantize_hqq(values_of(layer.weight), rows(), columns(), scheme, options, num_threads);
   }
   QuantizedMatrix operator()(const GptqOptions& options) const {
     const auto order = options.act_order ? GroupInputs::ColumnOrder::FallingDiagonal

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "quantize/hqq.h"
 #include "quantize/rtn.h"
 
 namespace edgecompress {
@@ -55,6 +56,19 @@ struct QuantizedRows {
   }
 };
 
+/// The method for some rows of a matrix whose inputs are not known.
+QuantizedMatrix quantize_rows(std::span<const float> weights, std::int64_t rows,
+                              std::int64_t columns, const QuantScheme& scheme,
+                              const QuantizeMethod& method, int num_threads) {
+  if (const auto* const hqq = std::get_if<HqqOptions>(&method)) {
+    return quantize_hqq(weights, rows, columns, scheme, *hqq, num_threads);
+  }
+  const auto* const rtn = std::get_if<RtnOptions>(&method);
+  return quantize_rtn(weights, rows, columns, scheme,
+                      rtn != nullptr ? *rtn : RtnOptions{.clip = ClipSearch::WeightError},
+                      num_threads);
+}
+
 }  // namespace
 
 NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads) {
@@ -67,8 +81,6 @@ NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads) {
 
 NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads) {
-  const auto* const rtn = std::get_if<RtnOptions>(&method);
-  const RtnOptions options = rtn != nullptr ? *rtn : RtnOptions{.clip = ClipSearch::WeightError};
   const MatrixShape shape = matrix_shape(matrix);
   const std::int64_t columns = shape.in_features;
   const std::int64_t step = std::max<std::int64_t>(1, kWeightsInMemory / columns);
@@ -83,7 +95,7 @@ NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
     read_all(matrix, begin, end, num_threads, weights);
     const QuantizedMatrix rows = with_context(
         concat("quantizing rows from ", begin, " on, which are counted from there"),
-        [&] { return quantize_rtn(weights, end - begin, columns, scheme, options, num_threads); });
+        [&] { return quantize_rows(weights, end - begin, columns, scheme, method, num_threads); });
     for_rows(0, end - begin, num_threads, [&](std::int64_t first, std::int64_t last) {
       rows.dequantize_rows(
           first, last,

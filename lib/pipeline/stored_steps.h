@@ -16,9 +16,10 @@ struct NewMatrix {
 /// The matrix's values as floats.
 NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads);
 
-/// Rounds a matrix to the nearest on a grid, whatever the method of other layers is (with a clip
-/// search by weight error for the calibrated ones). Some rows at a time, so that it is never in
-/// memory as floats: the embedding of a large vocabulary is by far the largest matrix of a model.
+/// Puts a matrix on a grid without knowing its inputs: by a data-free method, and for the
+/// calibrated ones by rounding to the nearest with a clip search by weight error. Some rows at a
+/// time, so that it is never in memory as floats: the embedding of a large vocabulary is by far the
+/// largest matrix of a model.
 NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads);
 

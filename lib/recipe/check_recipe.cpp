@@ -175,7 +175,10 @@ class TargetCheck {
     std::string first;
     for (const NamedMatrix& matrix : modules_) {
       const std::optional<QuantScheme> scheme = scheme_of(step, matrix);
-      if (!scheme || matrix.in_features % scheme->group_length(matrix.in_features) == 0) continue;
+      if (!scheme || scheme->groups_per_row(matrix.in_features) == 1 ||
+          matrix.in_features % scheme->group_size == 0) {
+        continue;
+      }
       if (num_short++ == 0) {
         first = concat(matrix.module, " has rows of ", matrix.in_features, " and groups of ",
                        scheme->group_size);

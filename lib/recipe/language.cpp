@@ -113,9 +113,18 @@ QuantizeMethod read_gptq(const ObjectReader& step) {
           step.text("on_singular", "fallback") == "fail" ? OnSingular::Fail : OnSingular::Fallback};
 }
 
+constexpr std::array kHqqOptions{
+    Field{.key = "iterations", .kind = FieldKind::Integer, .low = 0, .high = 1000}};
+
+QuantizeMethod read_hqq(const ObjectReader& step) {
+  return HqqOptions{.iterations =
+                        static_cast<int>(step.integer("iterations", HqqOptions{}.iterations))};
+}
+
 constexpr std::array kQuantizers{
     MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
     MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
+    MethodRow<QuantizeMethod>{"hqq", kHqqOptions, read_hqq, 2},
 };
 static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
               "a name for every quantize method");

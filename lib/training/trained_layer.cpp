@@ -45,6 +45,8 @@ at::Tensor tensor_of(std::span<const std::int8_t> values, at::IntArrayRef shape)
   return codes.to(at::kFloat);
 }
 
+/// How a matrix is cut into groups. A short last group is filled up, with values that
+/// as_matrix() drops and that get no gradient.
 struct GroupShape {
   std::int64_t rows;
   std::int64_t groups;
@@ -52,13 +54,19 @@ struct GroupShape {
 };
 
 GroupShape group_shape(const MatrixShape& shape, const QuantScheme& scheme) {
-  const std::int64_t length = scheme.group_length(shape.in_features);
-  if (shape.in_features % length != 0) {
-    throw Error(ErrorKind::Unsupported, "C16",
-                concat("groups of ", length, " do not divide rows of ", shape.in_features,
-                       "; a short last group cannot be trained"));
-  }
-  return {shape.out_features, shape.in_features / length, length};
+  return {shape.out_features, scheme.groups_per_row(shape.in_features),
+          scheme.group_length(shape.in_features)};
+}
+
+/// [out, in] -> [out, groups, length]
+at::Tensor in_groups(const at::Tensor& matrix, const GroupShape& shape) {
+  const std::int64_t missing = shape.groups * shape.length - matrix.size(1);
+  return at::constant_pad_nd(matrix, {0, missing}).view({shape.rows, shape.groups, shape.length});
+}
+
+/// The inverse.
+at::Tensor as_matrix(const at::Tensor& groups, const MatrixShape& shape) {
+  return groups.reshape({shape.out_features, -1}).narrow(1, 0, shape.in_features);
 }
 
 at::Tensor scales_of(const QuantizedMatrix& matrix, const GroupShape& shape) {
@@ -83,8 +91,8 @@ GroupShape group_shape(const QuantizedMatrix& matrix) {
 /// Codes counted from the zero point, [out, groups, length].
 at::Tensor steps_of(const QuantizedMatrix& matrix) {
   const GroupShape shape = group_shape(matrix);
-  return tensor_of(matrix.codes(), {shape.rows, shape.groups, shape.length}) -
-         zero_points_of(matrix, shape);
+  const at::Tensor codes = tensor_of(matrix.codes(), {matrix.rows(), matrix.columns()});
+  return in_groups(codes, shape) - zero_points_of(matrix, shape);
 }
 
 std::vector<std::int8_t> copied(std::span<const std::int8_t> values) {
@@ -123,7 +131,7 @@ ScaledLayer::ScaledLayer(StoredQuantizedMatrix matrix, at::Device device)
 
 at::Tensor ScaledLayer::weight() const {
   const at::Tensor steps = steps_of(read_whole(matrix_)).to(device_);
-  return (steps * scales_.values()).view({matrix_.shape.out_features, matrix_.shape.in_features});
+  return as_matrix(steps * scales_.values(), matrix_.shape);
 }
 
 WeightValue ScaledLayer::stored() const {
@@ -165,7 +173,7 @@ RoundedLayer::RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dens
   at::Tensor start = steps;
   if (dense.defined()) {
     constexpr double kCellHalf = 0.49;  // half a step would round to a neighbour
-    const at::Tensor wanted = dense.to(device).view(steps.sizes()) / scales;
+    const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / scales;
     start = at::clamp(wanted, steps - kCellHalf, steps + kCellHalf);
     if (keep_.defined()) start = start * keep_;
   }
@@ -191,7 +199,7 @@ RoundedLayer::Grid RoundedLayer::grid() const {
 
 at::Tensor RoundedLayer::weight() const {
   const Grid found = grid();
-  return (found.codes * found.scales).view({shape_.out_features, shape_.in_features});
+  return as_matrix(found.codes * found.scales, shape_);
 }
 
 WeightValue RoundedLayer::stored() const {
@@ -199,7 +207,8 @@ WeightValue RoundedLayer::stored() const {
   const Grid found = grid();
   const bool symmetric = scheme_.symmetry == Symmetry::Symmetric;
   return QuantizedMatrix(shape_.out_features, shape_.in_features, scheme_,
-                         codes_of(found.codes + found.zeros), host_floats(found.scales),
+                         codes_of(as_matrix(found.codes + found.zeros, shape_)),
+                         host_floats(found.scales),
                          symmetric ? std::vector<std::int8_t>{} : codes_of(found.zeros));
 }
 

@@ -4,6 +4,7 @@
 Usage: compressed_checkpoints.py EDGECOMPRESS
 """
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -115,11 +116,57 @@ QUANTIZED = [("--bits", 4, "--group-size", 32),
              ("--bits", 8, "--group-size", 128, "--asymmetric")]
 
 
+def unpacked(words, bits, columns):
+    """Little-endian 32-bit words, lowest bits first, offset by 2^(bits-1)."""
+    numbers = words.numpy().view(np.uint32)
+    parts = [(numbers >> np.uint32(shift)) & np.uint32(2**bits - 1) for shift in range(0, 32, bits)]
+    codes = np.stack(parts, axis=-1).reshape(words.shape[0], -1)[:, :columns].astype(np.int64)
+    return torch.from_numpy(codes - 2 ** (bits - 1))
+
+
+def grids_of(folder):
+    """Pattern of a module's name -> its "weights" in quantization_config."""
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    return {target[3:] if target.startswith("re:") else re.escape(target) + "$": group["weights"]
+            for group in config["config_groups"].values() for target in group["targets"]}
+
+
+def decoded(folder):
+    """Every quantized matrix of the folder, decoded here: scale * (code - zero point)."""
+    tensors, grids, matrices = stored_tensors(folder), grids_of(folder), {}
+    for name, scale in tensors.items():
+        module, _, kind = name.rpartition(".")
+        plain, packed = tensors.get(module + ".weight"), tensors.get(module + ".weight_packed")
+        if kind != "weight_scale" or (plain is None and packed is None):
+            continue  # of a tied head: the table is stored as the embedding
+        grid = next(grid for pattern, grid in grids.items() if re.match(pattern, module))
+        columns = plain.shape[1] if packed is None else tensors[module + ".weight_shape"][1].item()
+        codes = plain.long() if packed is None else unpacked(packed, grid["num_bits"], columns)
+        zero = tensors.get(module + ".weight_zero_point", torch.zeros(scale.shape))
+        length = {"channel": columns, "group": grid["group_size"], "block": grid.get("block_structure", [1, 0])[1]}
+        group = torch.arange(columns) // length[grid["strategy"]]
+        matrices[module] = scale[:, group] * (codes - zero.long()[:, group]).float()
+    return matrices
+
+
 def check_quantized(edgecompress, work, source, windows, *options):
     """Returns the matrices that transformers has."""
-    target = work / "quantized"
+    target, what = work / "quantized", f"{source.name} quantize {' '.join(map(str, options))}"
     edgecompress.json("quantize", "--model", source, "-o", target, "--overwrite", *options)
-    return check_folder(edgecompress, f"{source.name} quantize {' '.join(map(str, options))}", target, windows)[1]
+    _, matrices = check_folder(edgecompress, what, target, windows)
+    expected = decoded(target)
+    assert expected, what
+    for name, weight in expected.items():
+        assert torch.equal(matrices[name], weight), f"{what}: transformers has another {name}"
+    return matrices
+
+
+def check_short_groups(edgecompress, work, pruned, windows):
+    """A group size that does not divide the rows: compressed-tensors calls it blocks of one row."""
+    for symmetry in ([], ["--asymmetric"]):
+        check_quantized(edgecompress, work, pruned, windows, "--bits", 4, "--group-size", 128, *symmetry)
+        strategies = {grid["strategy"] for grid in grids_of(work / "quantized").values()}
+        assert {"group", "block"} <= strategies, strategies
 
 
 def check_same_files(edgecompress, work, source, windows):
@@ -150,6 +197,7 @@ def main():
         for source in (MINI_LLAMA, own_head):
             check_structured(edgecompress, work, source, windows, "--score", "activation")
         check_structured(edgecompress, work, MINI_LLAMA, windows, "--score", "magnitude-l2", "--target", "flops")
+        check_short_groups(edgecompress, work, work / "pruned", windows)
         check_masks(edgecompress, work, MINI_LLAMA, windows)
         for options in QUANTIZED:
             for source in (MINI_LLAMA, own_head):
@@ -159,7 +207,7 @@ def main():
         for source in shared_models("stories260K-hf"):
             windows = Windows(source, STORIES_TEXT, 192, 2)
             check_structured(edgecompress, work, source, windows, "--channel-multiple", 4)
-            check_quantized(edgecompress, work, source, windows, "--bits", 4, "--group-size", "channel")
+            check_quantized(edgecompress, work, source, windows, "--bits", 4, "--group-size", 64)
 
 
 main()

@@ -1,5 +1,5 @@
 """Models that the real ones do not cover, with random weights: biases, head sizes, rotary scalings, untied tables of every
-storage, rows that no block divides, decoder blocks of different widths."""
+storage, rows that no block or group divides, decoder blocks of different widths."""
 import sys
 import tempfile
 
@@ -122,6 +122,8 @@ def main():
         check_quantized(tool, work, "rows of 72", dict(bits=8, head_bits=8, embedding=4, symmetric=False), **ragged)
         check_quantized(tool, work, "groups of 24", dict(bits=4, group=24, embedding=4), styles=["standard"],
                         intermediate_size=120, head_dim=24, hidden_size=72)
+        check_quantized(tool, work, "short last groups", dict(bits=4, group=32, head_bits=8), **ragged)
+        check_quantized(tool, work, "short last groups, asymmetric", dict(bits=4, group=64, symmetric=False), **ragged)
         odd = dict(vocab_size=301, intermediate_size=97, num_hidden_layers=1)
         check_quantized(tool, work, "odd rows", dict(bits=4, head_bits=4, embedding=4, symmetric=False), **odd)
         tied = dict(tie_word_embeddings=True)

@@ -92,8 +92,8 @@ def expand(codes, scales, zeros, group):
 
 
 def quantize_folder(source, target, bits, group=0, symmetric=True, modules=None, head_bits=None, embedding=None):
-    """Writes `source` with its linear layers on an integer grid, in compressed-tensors' pack-quantized layout.
-    modules: module name -> bits, where they differ. head_bits, embedding: bits of these, None: float.
+    """Writes `source` with its linear layers on an integer grid, in compressed-tensors' pack-quantized layout: in groups
+    when these divide every quantized row, else in blocks of one row, whose last one may be short. modules: module name -> bits, where they differ. head_bits, embedding: bits of these, None: float.
     Returns the state dict of the float model that it stands for."""
     target = pathlib.Path(target)
     shutil.rmtree(target, ignore_errors=True)
@@ -105,16 +105,17 @@ def quantize_folder(source, target, bits, group=0, symmetric=True, modules=None,
     for shard in sorted(pathlib.Path(source).glob("*.safetensors")):
         tensors.update(load_file(shard))
     stored, real, by_bits = {}, {}, {}
-    for name, tensor in tensors.items():
+
+    def width_of(name):
         module = name.removesuffix(".weight")
-        width = (modules or {}).get(module)
-        if width is None and module.rsplit(".", 1)[-1] in LINEARS:
-            width = bits
-        if module == "lm_head":
-            width = head_bits
-        if module == "model.embed_tokens":
-            width = embedding
-        if not width or not name.endswith(".weight"):
+        default = bits if module.rsplit(".", 1)[-1] in LINEARS else None
+        special = {"lm_head": head_bits, "model.embed_tokens": embedding, **(modules or {})}
+        return special.get(module, default) if name.endswith(".weight") else None
+
+    blocks = group and any(tensor.shape[1] % group for name, tensor in tensors.items() if width_of(name))
+    for name, tensor in tensors.items():
+        module, width = name.removesuffix(".weight"), width_of(name)
+        if not width:
             stored[name] = tensor
             real[name] = tensor.float()
             continue
@@ -124,13 +125,17 @@ def quantize_folder(source, target, bits, group=0, symmetric=True, modules=None,
         stored[module + ".weight_scale"] = scales
         stored[module + ".weight_shape"] = torch.tensor(tensor.shape, dtype=torch.int64)
         if not symmetric:
-            stored[module + ".weight_zero_point"] = pack_to_int32(zeros, width, packed_dim=0).contiguous()
+            packed = zeros if blocks else pack_to_int32(zeros, width, packed_dim=0)
+            stored[module + ".weight_zero_point"] = packed.contiguous()
         by_bits.setdefault(width, []).append(module)
     save_file({k: v.contiguous() for k, v in stored.items()}, target / "model.safetensors", {"format": "pt"})
     groups = {}
     for i, (width, names) in enumerate(sorted(by_bits.items())):
-        weights = {"num_bits": width, "type": "int", "symmetric": symmetric, "dynamic": False,
-                   "strategy": "group" if group else "channel", "group_size": group or None}
+        weights = {"num_bits": width, "type": "int", "symmetric": symmetric, "dynamic": False}
+        if blocks:
+            weights |= {"strategy": "block", "block_structure": [1, group]}
+        else:
+            weights |= {"strategy": "group" if group else "channel", "group_size": group or None}
         groups[f"group_{i}"] = {"targets": names, "weights": weights, "input_activations": None,
                                 "output_activations": None}
     config = json.loads((target / "config.json").read_text())

@@ -8,6 +8,7 @@
 #include "base/float16.h"
 #include "llama/model_folder.h"
 #include "llama/quantization_config.h"
+#include "llama/weight_layout.h"
 #include "refusal.h"
 #include "support/catch.h"
 #include "support/temp_dir.h"
@@ -186,20 +187,36 @@ TEST_CASE("the tokenizer is copied byte for byte and code is not", "[llama]") {
   CHECK_FALSE(std::filesystem::exists(temp.path() / "out/modeling_own.py"));
 }
 
-TEST_CASE("a group size that does not divide a row is refused before anything is written",
-          "[llama]") {
+TEST_CASE("a row whose last group is short reads back value for value", "[llama]") {
+  const int bits = GENERATE(4, 8);
+  // Rows are 32 and 48 long: 20 leaves 12 and 8; 40 holds the one and leaves 8 of the other.
+  const std::int64_t group_size = GENERATE(20, 40);
+  const Symmetry symmetry = GENERATE(Symmetry::Symmetric, Symmetry::Asymmetric);
   const TempDir temp;
   const LlamaConfig config = tiny(false);
-  StagedFolder staged(temp.path() / "out", {}, ExistingOutput::Refuse);
-  const Forms forms = all_forms(config, QuantizedForm{{4, 20, Symmetry::Symmetric}});
-  try {
-    const CheckpointWriter writer(staged, "", config, forms);
-    FAIL("expected an Error");
-  } catch (const Error& error) {
-    CHECK(error.kind() == ErrorKind::Unsupported);
-    CHECK(error.code() == "C16");
-    CHECK(std::string(error.what()).find("self_attn.q_proj has rows of 32") != std::string::npos);
+  const StoredForm form = QuantizedForm{{bits, group_size, symmetry}};
+  const WrittenModel written =
+      write_random_model(temp.path() / "out", config, all_forms(config, form), source_model());
+  const ModelFolder model = ModelFolder::open(temp.path() / "out");
+  for (const auto& [module, value] : written.weights) {
+    INFO(module);
+    CHECK(stored_values(model, module) == real_values(value));
+    const auto stored = std::get<StoredQuantizedMatrix>(model.matrix(module));
+    const bool one_group = group_size >= stored.shape.in_features;
+    CHECK(stored.scheme == QuantScheme{bits, one_group ? 0 : group_size, symmetry});
   }
+}
+
+TEST_CASE("each row gets the strategy that compressed-tensors reads it with", "[llama]") {
+  const auto written = [](std::int64_t group_size, std::int64_t in_features) {
+    return written_module("x", {4, group_size, Symmetry::Symmetric}, in_features);
+  };
+  CHECK(written(0, 48).strategy == GroupStrategy::Channel);
+  CHECK(written(16, 48).strategy == GroupStrategy::Group);
+  CHECK(written(48, 48).strategy == GroupStrategy::Group);
+  CHECK(written(32, 48).strategy == GroupStrategy::Block);
+  CHECK(written(64, 48).strategy == GroupStrategy::Channel);
+  CHECK(written(64, 48).scheme.group_size == 0);
 }
 
 }  // namespace

@@ -261,6 +261,27 @@ TEST_CASE("packed zero points of other writers are read, rows in any cut", "[lla
   }
 }
 
+TEST_CASE("zero points of blocks are never packed", "[llama]") {
+  const QuantScheme scheme{4, 8, Symmetry::Asymmetric};
+  Parts parts = parts_of(false, QuantizedForm{scheme});
+  const std::string module = "model.layers.0.mlp.down_proj";
+  const Tensor plain_zeros = parts.tensors.at(module + ".weight_zero_point");
+  pack_module(parts, module, random_quantized({32, 48}, scheme, 9));
+  const Tensor packed_zeros =
+      std::exchange(parts.tensors.at(module + ".weight_zero_point"), plain_zeros);
+  parts.config["quantization_config"]["config_groups"]["packed"] = {
+      {"targets", {module}},
+      {"format", "pack-quantized"},
+      {"weights",
+       {{"num_bits", 4},
+        {"symmetric", false},
+        {"strategy", "block"},
+        {"block_structure", {1, 8}}}}};
+  CHECK_FALSE(refused(parts).has_value());
+  check_lies(parts, {{"C10", ".weight_zero_point: expected [32, 6], found [4, 6]",
+                      [&](Parts& p) { p.tensors[module + ".weight_zero_point"] = packed_zeros; }}});
+}
+
 TEST_CASE("codes and scales that no grid has are refused when they are read", "[llama]") {
   const QuantScheme scheme{4, 8, Symmetry::Asymmetric};
   const std::string module = "model.layers.0.mlp.down_proj";

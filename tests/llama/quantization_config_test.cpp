@@ -107,6 +107,18 @@ TEST_CASE("a strategy that is not named follows from the group size", "[llama]")
   CHECK(config.find("b", "Linear")->scheme.group_size == 64);
 }
 
+Json blocks(const Json& structure) {
+  return {{"num_bits", 4}, {"strategy", "block"}, {"block_structure", structure}};
+}
+
+TEST_CASE("a block of one row is a group whose last one may be short", "[llama]") {
+  const QuantizationConfig config = parse(document({{"g", group({"a"}, blocks({1, 32}))}}));
+  const std::optional<QuantizedModule> module = config.find("a", "Linear");
+  REQUIRE(module.has_value());
+  CHECK(module->scheme == QuantScheme{4, 32, Symmetry::Symmetric});
+  CHECK(module->strategy == GroupStrategy::Block);
+}
+
 struct Lie {
   std::string code;
   Json text;
@@ -146,8 +158,10 @@ TEST_CASE("every other kind of quantization is refused by name", "[llama]") {
       group_lie("C15", "weights", nullptr, "without weights"),
       weights_lie("C15", "type", "float", "type float"),
       weights_lie("C15", "num_bits", 3, "3-bit"),
-      weights_lie("C15", "strategy", "tensor", "strategy tensor"),
-      weights_lie("C15", "strategy", "block", "strategy block"),
+      group_lie("C15", "weights", {{"num_bits", 8}}, "strategy tensor"),
+      weights_lie("C15", "strategy", "tensor_group", "strategy tensor_group"),
+      weights_lie("C15", "block_structure", {1, 32}, "block_structure"),
+      group_lie("C15", "weights", blocks({128, 128}), "blocks of 128 rows"),
       weights_lie("C15", "dynamic", true, "dynamic"),
       weights_lie("C15", "actorder", "group", "weight_g_idx")};
   for (const Lie& lie : lies) {
@@ -179,7 +193,12 @@ TEST_CASE("a quantization_config that breaks its own rules is refused", "[llama]
                               weights_lie("C16", "group_size", 32.5, "group_size"),
                               weights_lie("C16", "symmetric", 1, "symmetric"),
                               weights_lie("C16", "strategy", "channel", "group_size"),
-                              weights_lie("C16", "strategy", "diagonal", "diagonal")};
+                              weights_lie("C16", "strategy", "block", "group_size"),
+                              group_lie("C16", "weights", blocks(nullptr), "needs a block"),
+                              group_lie("C16", "weights", blocks({1}), "two positive"),
+                              group_lie("C16", "weights", blocks({1, 0}), "two positive"),
+                              group_lie("C16", "weights", blocks("1x32"), "two positive"),
+                              group_lie("C16", "weights", {{"strategy", "diagonal"}}, "diagonal")};
   for (const Lie& lie : lies) {
     INFO(lie.text);
     const auto refusal = refusal_of([&] { QuantizationConfig::parse(lie.text, "c.json"); });

@@ -7,6 +7,7 @@ namespace {
 
 TEST_CASE("every method has the name that recipes use", "[methods]") {
   CHECK(method_name(QuantizeMethod{RtnOptions{}}) == "rtn");
+  CHECK(method_name(QuantizeMethod{HqqOptions{}}) == "hqq");
   CHECK(method_name(MaskMethod{MagnitudeMask{}}) == "magnitude");
   CHECK(method_name(MaskMethod{WandaMask{}}) == "wanda");
   CHECK(method_name(StructuredScore{MagnitudeScore{}}) == "magnitude");
@@ -15,6 +16,7 @@ TEST_CASE("every method has the name that recipes use", "[methods]") {
 
 TEST_CASE("only methods that look at activations need calibration", "[methods]") {
   CHECK((calibration_need(RtnOptions{}) == CalibrationNeed::None));
+  CHECK((calibration_need(HqqOptions{}) == CalibrationNeed::None));
   CHECK((calibration_need(GptqOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::None) == CalibrationNeed::None));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::LeastSquares) == CalibrationNeed::Hessian));

@@ -267,8 +267,12 @@ TEST_CASE("recipes spell methods as reports do", "[recipe]") {
         parse_recipe(head + "[{id: m, mask: {pattern: 2:4, method: " + name + "}}]\n", "r");
     CHECK(std::get<MaskStep>(recipe.steps.at(0).action).method.index() == method.index());
   }
-  const std::string rtn(method_name(QuantizeMethod(RtnOptions{})));
-  CHECK_NOTHROW(parse_recipe(head + "[{id: q, quantize: {method: " + rtn + "}}]\n", "r"));
+  for (const QuantizeMethod& method : {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}),
+                                       QuantizeMethod(HqqOptions{})}) {
+    const std::string name(method_name(method));
+    const Recipe recipe = parse_recipe(head + "[{id: q, quantize: {method: " + name + "}}]\n", "r");
+    CHECK(std::get<QuantizeStep>(recipe.steps.at(0).action).method.index() == method.index());
+  }
   const std::string activation(method_name(StructuredScore(ActivationScore{})));
   const Recipe cut =
       parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + activation + "}}]\n", "r");

@@ -14,6 +14,7 @@ constexpr std::int64_t kRows = 6;
 constexpr std::int64_t kColumns = 32;
 const QuantScheme kSymmetric{.bits = 4, .group_size = 16};
 const QuantScheme kAsymmetric{.bits = 4, .group_size = 16, .symmetry = Symmetry::Asymmetric};
+const QuantScheme kShortGroup{.bits = 4, .group_size = 20, .symmetry = Symmetry::Asymmetric};
 const TrainingOptions kTrainWeights{.part = TrainedPart::Weights, .learning_rate = 0.5};
 
 std::span<const float> span_of(const at::Tensor& values) {
@@ -87,7 +88,7 @@ TEST_CASE("every layer starts as it is stored, and stores exactly what it comput
     CHECK(values_of(layer.stored()).equal(layer.weight()));
     CHECK(layer.weight().masked_fill(start.ne(0), 0).count_nonzero().template item<int>() == 0);
   };
-  for (const QuantScheme& scheme : {kSymmetric, kAsymmetric}) {
+  for (const QuantScheme& scheme : {kSymmetric, kAsymmetric, kShortGroup}) {
     const QuantizedMatrix matrix = quantized(weight, scheme);
     const at::Tensor start = values_of(matrix);
     const StoredCodes stored(matrix);

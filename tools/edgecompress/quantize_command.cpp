@@ -23,6 +23,13 @@ QuantizeMethod parse_method(const QuantizeOptions& options) {
         .refine_rounds = options.refine_rounds,
         .on_singular = options.on_singular == "fail" ? OnSingular::Fail : OnSingular::Fallback};
   }
+  if (options.method == "hqq") {
+    if (!options.clip.empty()) {
+      throw Error(ErrorKind::Usage, "U-CLIP",
+                  "--clip does not go with --method hqq, which finds each group's range itself");
+    }
+    return HqqOptions{.iterations = options.hqq_iterations};
+  }
   if (options.clip == "importance") {
     throw Error(ErrorKind::Usage, "U-CLIP",
                 "--clip importance weighs by the inputs, which --method rtn does not look at; use "
@@ -40,9 +47,9 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   add_output_flags(*command, options.output);
   command
       ->add_option("--method", options.method,
-                   "rtn: round to nearest, needs no text; gptq: compensate each rounding error, "
-                   "needs --calibration")
-      ->check(CLI::IsMember({"rtn", "gptq"}))
+                   "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
+                   "gptq: compensate each rounding error, needs --calibration")
+      ->check(CLI::IsMember({"rtn", "hqq", "gptq"}))
       ->capture_default_str();
   command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
       ->check(CLI::IsMember({4, 8}))
@@ -78,6 +85,11 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
                    "gptq: what to do with a Hessian that cannot be inverted: fallback (round to "
                    "nearest, and report it) or fail")
       ->check(CLI::IsMember({"fallback", "fail"}))
+      ->capture_default_str();
+  command
+      ->add_option("--hqq-iterations", options.hqq_iterations,
+                   "hqq: how often the grid is fitted to the weights")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
       ->check(CLI::IsMember({"8", "4", "none"}))

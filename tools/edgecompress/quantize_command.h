@@ -22,6 +22,7 @@ struct QuantizeOptions {
   double damping = 0.01;
   int refine_rounds = 2;
   std::string on_singular = "fallback";
+  int hqq_iterations = 20;
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
   std::vector<std::string> keep;     ///< patterns of modules that stay floating
