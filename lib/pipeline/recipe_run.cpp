@@ -10,6 +10,7 @@
 #include "pipeline/artifact_check.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
+#include "pipeline/recovery.h"
 #include "pipeline/run_environment.h"
 #include "pipeline/run_texts.h"
 #include "pipeline/weight_change.h"
@@ -19,39 +20,60 @@ namespace edgecompress {
 namespace {
 
 constexpr const char* kCheckpointFolder = "checkpoint";
+constexpr const char* kUntrainedFolder = "untrained";
 constexpr const char* kDenseArtifactFolder = "dense-artifact";
 constexpr std::int64_t kRowsAtOnce = 256;
 
-const ExportStep* export_step(const Recipe& recipe) {
+/// The recipe's only step of that kind, or nullptr.
+template <typename Action>
+const Action* step_of(const Recipe& recipe) {
   for (const Step& step : recipe.steps) {
-    if (const auto* exporting = std::get_if<ExportStep>(&step.action)) return exporting;
+    if (const auto* action = std::get_if<Action>(&step.action)) return action;
   }
   return nullptr;
 }
 
-WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
-  WalkTexts texts;
-  if (!plan.needs_calibration() && !recipe.evaluation) return texts;
+struct RunTexts {
+  WalkTexts walk;
+  std::optional<TokenWindows> training;
+};
+
+TokenWindows read_calibration(const Recipe& recipe, const ModelFolder& model,
+                              const Tokenizer& tokenizer) {
+  if (!recipe.calibration) {
+    throw Error(ErrorKind::Usage, "R19",
+                "a step looks at activations, so calibration text is needed: name one under "
+                "calibration: in the recipe, or with --calibration");
+  }
+  const Calibration& calibration = *recipe.calibration;
+  refuse_long_windows(model.config(), calibration.sequence_length, "calibration.sequence_length");
+  return read_calibration_windows(
+      calibration.text, tokenizer,
+      {.length = calibration.sequence_length, .max_count = calibration.samples},
+      model.config().vocab_size);
+}
+
+TokenWindows read_evaluation(const Evaluation& evaluation, const ModelFolder& model,
+                             const Tokenizer& tokenizer) {
+  refuse_long_windows(model.config(), evaluation.window, "evaluate.window");
+  return read_token_windows(evaluation.text, tokenizer,
+                            {.length = evaluation.window, .max_count = evaluation.max_windows},
+                            model.config().vocab_size);
+}
+
+RunTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
+  RunTexts texts;
+  const auto* const recovery = step_of<RecoverStep>(recipe);
+  if (!plan.needs_calibration() && !recipe.evaluation && recovery == nullptr) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
-  const std::int64_t vocab_size = model.config().vocab_size;
   if (plan.needs_calibration()) {
-    if (!recipe.calibration) {
-      throw Error(ErrorKind::Usage, "R19",
-                  "a step looks at activations, so calibration text is needed: name one under "
-                  "calibration: in the recipe, or with --calibration");
-    }
-    const Calibration& calibration = *recipe.calibration;
-    refuse_long_windows(model.config(), calibration.sequence_length, "calibration.sequence_length");
-    texts.calibration = read_calibration_windows(
-        calibration.text, tokenizer,
-        {.length = calibration.sequence_length, .max_count = calibration.samples}, vocab_size);
+    texts.walk.calibration = read_calibration(recipe, model, tokenizer);
   }
   if (recipe.evaluation) {
-    const Evaluation& evaluation = *recipe.evaluation;
-    refuse_long_windows(model.config(), evaluation.window, "evaluate.window");
-    texts.evaluation = read_token_windows(
-        evaluation.text, tokenizer,
-        {.length = evaluation.window, .max_count = evaluation.max_windows}, vocab_size);
+    texts.walk.evaluation = read_evaluation(*recipe.evaluation, model, tokenizer);
+  }
+  if (recovery != nullptr) {
+    texts.training = read_training_windows(recovery->text, model, tokenizer);
   }
   return texts;
 }
@@ -136,13 +158,15 @@ class RecipeRun {
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();
-    if (const ExportStep* const step = export_step(recipe_)) export_artifact(*step);
+    if (const auto* const step = step_of<RecoverStep>(recipe_)) recover_checkpoint(*step);
+    describe_checkpoint();
+    if (const auto* const step = step_of<ExportStep>(recipe_)) export_artifact(*step);
     publish();
     return report_;
   }
 
  private:
-  bool exports() const { return export_step(recipe_) != nullptr; }
+  bool exports() const { return step_of<ExportStep>(recipe_) != nullptr; }
 
   std::string checkpoint_folder() const { return exports() ? kCheckpointFolder : ""; }
 
@@ -151,22 +175,80 @@ class RecipeRun {
     if (!recipe_.source_text.empty()) {
       report_.recipe_sha256 = sha256_hex(std::as_bytes(std::span(recipe_.source_text)));
     }
-    if (!texts_.evaluation) return;
+    if (!texts_.walk.evaluation) return;
     report_.evaluation =
-        evaluation_report(*recipe_.evaluation, *texts_.evaluation, options_.compute);
+        evaluation_report(*recipe_.evaluation, *texts_.walk.evaluation, options_.compute);
+  }
+
+  /// Where the walk's checkpoint goes: what is trained afterwards is written once more.
+  std::string walked_folder() const {
+    return texts_.training ? kUntrainedFolder : checkpoint_folder();
   }
 
   void compress() {
-    CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
-    walked_ = walk(model_, plan_, texts_, options_.compute, writer, progress_);
+    CheckpointWriter writer(output_, walked_folder(), plan_.output_config(), plan_.forms);
+    walked_ = walk(model_, plan_, texts_.walk, options_.compute, writer, progress_);
     checkpoint_files_ = writer.finish(model_);
-    clock_.finish_stage("compress");
-
-    compressed_ =
-        std::make_unique<ModelFolder>(ModelFolder::open(output_.path() / checkpoint_folder()));
-    count_written_sparsity(*compressed_, walked_.tensors, options_.compute.num_threads);
     report_.stages = walked_.stages;
     report_.tensors = walked_.tensors;
+    clock_.finish_stage("compress");
+  }
+
+  void recover_checkpoint(const RecoverStep& step) {
+    const std::filesystem::path untrained = output_.path() / kUntrainedFolder;
+    {
+      const ModelFolder start = ModelFolder::open(untrained);
+      CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
+      report_.training =
+          recover({.model = start,
+                   .teacher = &model_,
+                   .windows = *texts_.training,
+                   .options = resolve_training(step.choice, start, &model_),
+                   .gate = step.gate},
+                  options_.compute, writer,
+                  {.progress = progress_, .stop_requested = options_.stop_requested});
+      checkpoint_files_ = writer.finish(model_);
+    }
+    std::filesystem::remove_all(untrained);
+    report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),
+                            report_.training->warnings.end());
+    clock_.finish_stage("train");
+    if (report_.training->kept_step > 0) describe_recovery();
+  }
+
+  /// What the walk measured of the last stage holds no longer.
+  void describe_recovery() {
+    for (TensorReport& tensor : report_.tensors) {
+      tensor.relative_weight_error.reset();
+      tensor.relative_output_error.reset();
+    }
+    StageReport stage = report_.stages.back();
+    stage.stage = "recovered";
+    if (texts_.walk.evaluation) score_recovered(stage);
+    report_.stages.push_back(stage);
+  }
+
+  void score_recovered(StageReport& stage) {
+    const TokenWindows& windows = *texts_.walk.evaluation;
+    const ModelFolder trained = ModelFolder::open(output_.path() / checkpoint_folder());
+    HiddenStates dense = final_hidden_states(model_, windows, options_.compute, progress_);
+    const LanguageModelHead dense_head = load_head(model_, options_.compute.num_threads);
+    walked_.final_states = std::make_unique<HiddenStates>(
+        final_hidden_states(trained, windows, options_.compute, progress_));
+    walked_.head = load_head(trained, options_.compute.num_threads);
+    const LanguageModelScores scores =
+        score_windows(windows, window_logits(*walked_.final_states, walked_.head),
+                      window_logits(dense, dense_head));
+    stage.perplexity = scores.perplexity;
+    stage.kl_divergence_nats = scores.kl_divergence_nats;
+    stage.top1_agreement = scores.top1_agreement;
+    clock_.finish_stage("score_recovered");
+  }
+
+  void describe_checkpoint() {
+    compressed_ =
+        std::make_unique<ModelFolder>(ModelFolder::open(output_.path() / checkpoint_folder()));
+    count_written_sparsity(*compressed_, report_.tensors, options_.compute.num_threads);
     report_.parameters_after = total_parameters(compressed_->config());
     report_.bytes_after = static_cast<std::int64_t>(compressed_->store().total_bytes());
     report_.stages.back().size_bytes = report_.bytes_after;
@@ -198,7 +280,7 @@ class RecipeRun {
     ArtifactReport checked;
     if (walked_.final_states != nullptr) {
       checked = check_artifact(graph,
-                               {.windows = *texts_.evaluation,
+                               {.windows = *texts_.walk.evaluation,
                                 .origin = WindowOrigin::Text,
                                 .logits = window_logits(*walked_.final_states, walked_.head)},
                                options_);
@@ -211,7 +293,7 @@ class RecipeRun {
 
   void time_artifact(const ExportOptions& exporting, const std::filesystem::path& graph) {
     const TokenWindows windows =
-        texts_.evaluation ? *texts_.evaluation : random_check_windows(model_.config());
+        texts_.walk.evaluation ? *texts_.walk.evaluation : random_check_windows(model_.config());
     dense_speed_ = dense_speed(model_, exporting, output_, windows, options_);
     artifact_speed_ = artifact_speed(graph, windows, options_);
     clock_.finish_stage("time_artifact");
@@ -244,7 +326,7 @@ class RecipeRun {
   const ModelFolder model_;
   const WalkPlan plan_;
   StagedFolder output_;
-  const WalkTexts texts_;
+  const RunTexts texts_;
   WalkResult walked_;
   std::unique_ptr<ModelFolder> compressed_;
   std::map<std::string, std::string> checkpoint_files_;

@@ -25,20 +25,15 @@ struct RecoverTexts {
 
 RecoverTexts read_texts(const RecoverRequest& request, const ModelFolder& model) {
   const Tokenizer tokenizer = Tokenizer::open(model.path());
-  const std::int64_t vocab_size = model.config().vocab_size;
-  const TrainingText& training = request.text;
-  refuse_long_windows(model.config(), training.sequence_length, "the training text's window");
-  RecoverTexts texts{
-      .training = read_token_windows(
-          training.text, tokenizer,
-          {.length = training.sequence_length, .max_count = training.samples}, vocab_size),
-      .evaluation = {}};
+  RecoverTexts texts{.training = read_training_windows(request.text, model, tokenizer),
+                     .evaluation = {}};
   if (request.evaluation) {
     const Evaluation& evaluation = *request.evaluation;
     refuse_long_windows(model.config(), evaluation.window, "the scored text's window");
-    texts.evaluation = read_token_windows(
-        evaluation.text, tokenizer,
-        {.length = evaluation.window, .max_count = evaluation.max_windows}, vocab_size);
+    texts.evaluation =
+        read_token_windows(evaluation.text, tokenizer,
+                           {.length = evaluation.window, .max_count = evaluation.max_windows},
+                           model.config().vocab_size);
   }
   return texts;
 }
@@ -119,9 +114,12 @@ class RecoverRun {
 
   void train() {
     CheckpointWriter writer(output_, "", model_.config(), forms_);
-    report_.training =
-        recover(model_, teacher_.get(), texts_.training, training_, options_.compute, writer,
-                {.progress = progress_, .stop_requested = options_.stop_requested});
+    report_.training = recover({.model = model_,
+                                .teacher = teacher_.get(),
+                                .windows = texts_.training,
+                                .options = training_},
+                               options_.compute, writer,
+                               {.progress = progress_, .stop_requested = options_.stop_requested});
     model_.store().ensure_unchanged();
     files_ = writer.finish(model_);
     report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),

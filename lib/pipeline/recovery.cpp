@@ -55,14 +55,53 @@ void write_model(const ModelFolder& source, const TrainedModel& model, Checkpoin
   writer.write_head(model.stored_final_norm(), &head);
 }
 
+TokenWindows chosen_windows(const TokenWindows& all, const std::vector<std::int64_t>& chosen) {
+  TokenWindows some = all;
+  some.ids.clear();
+  some.count = static_cast<std::int64_t>(chosen.size());
+  for (const std::int64_t window : chosen) {
+    some.ids.insert(some.ids.end(), all.window(window).begin(), all.window(window).end());
+  }
+  return some;
+}
+
+/// How much higher the model's perplexity is than the teacher's, as a share of it.
+double perplexity_increase(const Recovery& recovery, const TrainingSplit& split,
+                           const EvaluationOptions& compute, const Progress& progress) {
+  ensure(recovery.teacher != nullptr, "a teacher beside a gate");
+  const TokenWindows windows = chosen_windows(recovery.windows, split.held_out);
+  const auto perplexity = [&](const ModelFolder& model) {
+    return evaluate_model(model, nullptr, windows, compute, progress).perplexity;
+  };
+  return perplexity(recovery.model) / perplexity(*recovery.teacher) - 1;
+}
+
+/// Adds what was asked for.
+void describe(TrainingReport& report, const Recovery& recovery) {
+  const TrainingOptions& options = recovery.options;
+  report.trained = options.part == TrainedPart::Scales ? "scales" : "weights";
+  report.loss = options.loss == TrainingLoss::Divergence ? "divergence" : "cross-entropy";
+  report.text = recovery.windows.source;
+  report.token_sha256 = recovery.windows.sha256;
+  report.window = recovery.windows.length;
+  report.gate = recovery.gate;
+}
+
 }  // namespace
 
-TrainingReport recover(const ModelFolder& model, const ModelFolder* teacher,
-                       const TokenWindows& windows, const TrainingOptions& options,
-                       const EvaluationOptions& compute, CheckpointWriter& writer,
-                       const TrainingControl& control) {
+TrainingReport recover(const Recovery& recovery, const EvaluationOptions& compute,
+                       CheckpointWriter& writer, const TrainingControl& control) {
+  const ModelFolder& model = recovery.model;
+  const TokenWindows& windows = recovery.windows;
+  TrainingOptions options = recovery.options;
+  const TrainingSplit split = split_windows(windows.count, options.held_out_share);
+  std::optional<double> increase;
+  if (recovery.gate) {
+    increase = perplexity_increase(recovery, split, compute, control.progress);
+    if (*increase <= *recovery.gate) options.epochs = 0;
+  }
   TrainedModel trained({.model = model,
-                        .dense = teacher,
+                        .dense = recovery.teacher,
                         .target = compute.target,
                         .num_threads = compute.num_threads},
                        options);
@@ -70,18 +109,14 @@ TrainingReport recover(const ModelFolder& model, const ModelFolder* teacher,
   TrainingData data{.windows = windows, .embedded = embedded, .teacher_logits = {}};
   std::optional<Teacher> taught;
   if (options.loss == TrainingLoss::Divergence) {
-    taught.emplace(*teacher, windows, compute, control.progress);
+    taught.emplace(*recovery.teacher, windows, compute, control.progress);
     data.teacher_logits = taught->logits();
   }
   EndToEndPass pass(trained, data, options.loss);
-  TrainingReport report =
-      train(trained.parameters(), end_to_end_objective(trained, pass),
-            split_windows(windows.count, options.held_out_share), windows.length, options, control);
-  report.trained = options.part == TrainedPart::Scales ? "scales" : "weights";
-  report.loss = options.loss == TrainingLoss::Divergence ? "divergence" : "cross-entropy";
-  report.text = windows.source;
-  report.token_sha256 = windows.sha256;
-  report.window = windows.length;
+  TrainingReport report = train(trained.parameters(), end_to_end_objective(trained, pass), split,
+                                windows.length, options, control);
+  describe(report, recovery);
+  report.perplexity_increase = increase;
   write_model(model, trained, writer, compute.num_threads);
   return report;
 }

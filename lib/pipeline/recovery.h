@@ -12,16 +12,25 @@
 
 namespace edgecompress {
 
+/// What recover() works on.
+struct Recovery {
+  const ModelFolder& model;    ///< the compressed model
+  const ModelFolder* teacher;  ///< the model it was made of, or nullptr; needed with
+                               ///< TrainingLoss::Divergence and with a gate
+  const TokenWindows& windows;
+  TrainingOptions options;  ///< resolved for these models (resolve_training)
+  /// Trains only when the perplexity on the held-out windows is higher than the teacher's by more
+  /// than this share; nothing: always.
+  std::optional<double> gate = {};
+};
+
 /// Trains a compressed model and writes the result, which is the model itself when training did not
 /// lower the held-out loss.
 ///
-/// teacher: the model it was made of, or nullptr; needed with TrainingLoss::Divergence.
-/// options: resolved for this model (resolve_training). writer: for stored_forms(model).
+/// writer: for stored_forms(model).
 /// Cost: see EndToEndPass; the teacher's final hidden states of all windows, on disk beyond 1 GiB.
-TrainingReport recover(const ModelFolder& model, const ModelFolder* teacher,
-                       const TokenWindows& windows, const TrainingOptions& options,
-                       const EvaluationOptions& compute, CheckpointWriter& writer,
-                       const TrainingControl& control);
+TrainingReport recover(const Recovery& recovery, const EvaluationOptions& compute,
+                       CheckpointWriter& writer, const TrainingControl& control);
 
 /// The options with everything decided that depends on the models: what is trained and the loss.
 /// Throws Error{Usage} T-SCALES when scales of a model without quantized layers are to be trained,

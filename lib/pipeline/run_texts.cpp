@@ -11,6 +11,14 @@ void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const s
                      config.max_position_embeddings, "; set it to that or less"));
 }
 
+TokenWindows read_training_windows(const TrainingText& text, const ModelFolder& model,
+                                   const Tokenizer& tokenizer) {
+  refuse_long_windows(model.config(), text.sequence_length, "the window of the training text");
+  return read_token_windows(text.text, tokenizer,
+                            {.length = text.sequence_length, .max_count = text.samples},
+                            model.config().vocab_size);
+}
+
 EvaluationReport evaluation_report(const Evaluation& evaluation, const TokenWindows& windows,
                                    const EvaluationOptions& compute) {
   return {.protocol = evaluation.protocol,

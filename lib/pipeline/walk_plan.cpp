@@ -147,7 +147,10 @@ WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
   const std::int64_t sequence_length =
       recipe.calibration ? recipe.calibration->sequence_length : Calibration{}.sequence_length;
   for (const Step& step : recipe.steps) {
-    if (std::holds_alternative<ExportStep>(step.action)) continue;
+    if (std::holds_alternative<ExportStep>(step.action) ||
+        std::holds_alternative<RecoverStep>(step.action)) {
+      continue;
+    }
     LlamaConfig config = plan.output_config();
     with_context(concat("planning step '", step.id, "'"), [&] {
       if (const auto* prune = std::get_if<PruneStep>(&step.action)) {

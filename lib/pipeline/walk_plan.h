@@ -18,7 +18,7 @@ namespace edgecompress {
 
 /// A recipe's prune, mask and quantize steps resolved on one model, before any weight is read.
 struct WalkPlan {
-  std::vector<Step> steps;                  ///< in the recipe's order, without export
+  std::vector<Step> steps;                  ///< in the recipe's order, without recover and export
   std::map<std::string, CutWidths> widths;  ///< of each prune step, by its id
   std::vector<LlamaConfig> configs;         ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module

@@ -244,6 +244,10 @@ std::vector<std::string> check_targets(const Recipe& recipe,
 void check_texts(const Recipe& recipe) {
   if (recipe.calibration)
     check_text(recipe.calibration->text, recipe.calibration->sha256, "calibration");
+  for (const Step& step : recipe.steps) {
+    const auto* const recover = std::get_if<RecoverStep>(&step.action);
+    if (recover != nullptr) check_text(recover->text.text, {}, "training");
+  }
   if (recipe.evaluation) check_text(recipe.evaluation->text, {}, "evaluation");
 }
 

@@ -189,6 +189,7 @@ constexpr std::array kRuleFields{
 };
 constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 
+constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
           .kind = FieldKind::Choice,
@@ -198,8 +199,26 @@ constexpr std::array kQuantizeFields{
     Field{.key = "embedding", .kind = FieldKind::Object, .shape = &kEmbeddingShape},
     Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
     Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
+    Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
+
+constexpr std::array<std::string_view, 2> kTrainedParts{"scales", "weights"};
+constexpr std::array<std::string_view, 2> kTrainingLosses{"kl", "cross-entropy"};
+constexpr std::array kRecoverFields{
+    Field{.key = "text", .kind = FieldKind::Path},
+    Field{.key = "samples", .kind = FieldKind::Integer, .low = 2, .high = kLargestCount},
+    Field{.key = "sequence_length", .kind = FieldKind::Integer, .low = 2, .high = kLargestCount},
+    Field{.key = "train", .kind = FieldKind::Choice, .choices = kTrainedParts},
+    Field{.key = "loss", .kind = FieldKind::Choice, .choices = kTrainingLosses},
+    Field{.key = "epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
+    Field{.key = "learning_rate", .kind = FieldKind::Share},
+    Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "held_out", .kind = FieldKind::Share},
+    Field{.key = "gate", .kind = FieldKind::Share},
+};
+constexpr Shape kRecoverShape{"recover", kRecoverFields};
 
 constexpr std::array<std::string_view, 2> kFormats{"genai", "onnx"};
 constexpr std::array<std::string_view, 5> kAccuracyLevels{"0", "1", "2", "3", "4"};
@@ -218,6 +237,7 @@ constexpr std::array kStepFields{
     Field{.key = "prune", .kind = FieldKind::Object, .shape = &kPruneShape},
     Field{.key = "mask", .kind = FieldKind::Object, .shape = &kMaskShape},
     Field{.key = "quantize", .kind = FieldKind::Object, .shape = &kQuantizeShape},
+    Field{.key = "recover", .kind = FieldKind::Object, .shape = &kRecoverShape},
     Field{.key = "export", .kind = FieldKind::Object, .shape = &kExportShape},
 };
 constexpr Shape kStepShape{"steps", kStepFields};

@@ -18,11 +18,16 @@ namespace {
 
 constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 20;
 
+std::filesystem::path resolved(const std::filesystem::path& recipe, const std::string& text) {
+  return (recipe.parent_path() / text).lexically_normal();
+}
+
 /// Turns a tree that check_shape() has seen into steps and adds what only shows across keys.
 class StepReader {
  public:
-  StepReader(Problems& problems, bool has_calibration)
-      : problems_(problems), has_calibration_(has_calibration) {}
+  /// recipe: its calibration, seed and path are read already.
+  StepReader(Problems& problems, const Recipe& recipe)
+      : problems_(problems), recipe_(recipe), has_calibration_(recipe.calibration.has_value()) {}
 
   std::vector<Step> read(const YamlNode& steps) {
     std::vector<Step> out;
@@ -30,7 +35,9 @@ class StepReader {
       const ObjectReader step(&item);
       Step read{.id = step.text("id", ""), .action = {}};
       if (step.has("id")) check_id(read.id, step.at("id"));
-      if (read_action(step, item.at, read)) out.push_back(std::move(read));
+      if (!read_action(step, item.at, read)) continue;
+      out.push_back(std::move(read));
+      if (step.has("quantize")) add_qat(step.object("quantize"), out);
     }
     return out;
   }
@@ -53,14 +60,17 @@ class StepReader {
 
   bool read_action(const ObjectReader& step, const SourceSpan& step_at, Step& out) {
     std::vector<std::string_view> named;
-    for (const std::string_view key : {"prune", "mask", "quantize", "export"}) {
+    for (const std::string_view key : {"prune", "mask", "quantize", "recover", "export"}) {
       if (step.has(key)) named.push_back(key);
     }
     if (named.empty() && step.has_other_keys("id"))
       return false;  // a misspelt action, reported already
     if (named.empty()) {
-      problems_.add(
-          {"R23", "a step must have one of prune, mask, quantize, export", step_at, {}, {}});
+      problems_.add({"R23",
+                     "a step must have one of prune, mask, quantize, recover, export",
+                     step_at,
+                     {},
+                     {}});
       return false;
     }
     if (named.size() > 1) {
@@ -74,20 +84,26 @@ class StepReader {
     if (named[0] == "prune") out.action = read_prune(body);
     if (named[0] == "mask") out.action = read_mask(body);
     if (named[0] == "quantize") out.action = read_quantize(body);
+    if (named[0] == "recover") out.action = read_recover(body, step.at("recover"));
     if (named[0] == "export") out.action = read_export(body);
     return true;
   }
 
-  /// prune, then mask, then quantize once, then export once: the only order in which no step undoes
-  /// an earlier one.
+  /// prune, then mask, then quantize once, then recover once, then export once: the only order in
+  /// which no step undoes an earlier one.
   void check_order(std::string_view action, const SourceSpan& at) {
     if (exported_) {
       contradiction(
           at, concat(action == "export" ? "a second export" : concat(action, " after export")),
           "export must be the last step");
+    } else if (recovered_ && action != "export") {
+      contradiction(at,
+                    action == "recover" ? "a second recover step, or one beside qat"
+                                        : concat(action, " after recover"),
+                    "recover trains what is exported: it comes last before export");
     } else if (quantized_ && action == "quantize") {
       contradiction(at, "a second quantize step", "use rules for weights that need another grid");
-    } else if (quantized_ && action != "export") {
+    } else if (quantized_ && action != "export" && action != "recover") {
       contradiction(at, concat(action, " after quantize"),
                     "quantize must come after prune and mask");
     } else if (masked_ && action == "prune") {
@@ -97,6 +113,7 @@ class StepReader {
     exported_ = exported_ || action == "export";
     quantized_ = quantized_ || action == "quantize";
     masked_ = masked_ || action == "mask";
+    recovered_ = recovered_ || action == "recover";
   }
 
   void check_calibration(CalibrationNeed need, const ObjectReader& body, std::string_view key) {
@@ -199,6 +216,56 @@ class StepReader {
     return step;
   }
 
+  /// at: where a missing text is to be complained of.
+  RecoverStep read_recover(const ObjectReader& body, const SourceSpan& at) {
+    RecoverStep step;
+    step.choice.options.seed = recipe_.seed;
+    // without a mask, the zeros of a quantized layer are ordinary codes
+    step.choice.options.zeros = masked_ ? ZeroWeights::Keep : ZeroWeights::Free;
+    if (recipe_.calibration) {
+      step.text = {.text = recipe_.calibration->text,
+                   .sequence_length = recipe_.calibration->sequence_length};
+    }
+    if (body.has("text")) {
+      step.text.text = resolved(recipe_.source_path, body.text("text", ""));
+    } else if (!has_calibration_) {
+      contradiction(at, "training needs a text",
+                    "add `calibration: {text: ...}` to the recipe, or `text` to a recover step");
+    }
+    if (body.has("samples")) step.text.samples = body.integer("samples", 2);
+    step.text.sequence_length = body.integer("sequence_length", step.text.sequence_length);
+    if (body.has("gate")) step.gate = body.share("gate", kDefaultRecoveryGate);
+    read_training(body, step.choice);
+    return step;
+  }
+
+  static void read_training(const ObjectReader& body, TrainingChoice& choice) {
+    if (body.has("train")) {
+      choice.part =
+          body.text("train", "") == "weights" ? TrainedPart::Weights : TrainedPart::Scales;
+    }
+    if (body.has("loss")) {
+      choice.loss =
+          body.text("loss", "") == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
+    }
+    TrainingOptions& options = choice.options;
+    options.epochs = body.integer("epochs", options.epochs);
+    options.batch = body.integer("batch", options.batch);
+    options.learning_rate = body.share("learning_rate", options.learning_rate);
+    options.scale_learning_rate = body.share("scale_learning_rate", options.scale_learning_rate);
+    options.held_out_share = body.share("held_out", options.held_out_share);
+  }
+
+  /// `qat: auto` and `qat: always` are a recover step behind the quantize step.
+  void add_qat(const ObjectReader& body, std::vector<Step>& steps) {
+    const std::string qat = body.text("qat", "never");
+    if (qat == "never") return;
+    RecoverStep step = read_recover(ObjectReader(nullptr), body.at("qat"));
+    if (qat == "auto") step.gate = kDefaultRecoveryGate;
+    recovered_ = true;
+    steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});
+  }
+
   ExportStep read_export(const ObjectReader& body) {
     ExportStep step;
     if (body.text("format", "") == "onnx") step.format = ExportFormat::Onnx;
@@ -208,16 +275,14 @@ class StepReader {
   }
 
   Problems& problems_;
+  const Recipe& recipe_;
   bool has_calibration_;
   std::map<std::string, SourceSpan> ids_;
   bool masked_ = false;
   bool quantized_ = false;
+  bool recovered_ = false;
   bool exported_ = false;
 };
-
-std::filesystem::path resolved(const std::filesystem::path& recipe, const std::string& text) {
-  return (recipe.parent_path() / text).lexically_normal();
-}
 
 Calibration read_calibration(const ObjectReader& body, const std::filesystem::path& path) {
   Calibration calibration{.text = resolved(path, body.text("text", ""))};
@@ -269,7 +334,7 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
       problems.add(
           {"R14", "the recipe has no steps and would do nothing", reader.at("steps"), {}, {}});
     }
-    recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
+    recipe.steps = StepReader(problems, recipe).read(*steps);
   }
   if (reader.has("evaluate")) recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
   problems.fail_if_any();

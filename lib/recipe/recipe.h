@@ -10,6 +10,7 @@
 #include "methods/mask_method.h"
 #include "methods/quantize_method.h"
 #include "methods/structured_method.h"
+#include "methods/training_options.h"
 #include "weights/quant_scheme.h"
 #include "weights/sparsity_pattern.h"
 
@@ -56,6 +57,18 @@ struct TrainingText {
   std::int64_t sequence_length = 512;        ///< tokens of a window
 };
 
+/// Trains what the steps before made, with the recipe's source model as the teacher.
+struct RecoverStep {
+  TrainingText text;
+  TrainingChoice choice = {};
+  /// Only when the perplexity on the held-out windows is higher than the teacher's by more than
+  /// this share; nothing: always.
+  std::optional<double> gate = {};
+};
+
+/// What `qat: auto` waits for.
+inline constexpr double kDefaultRecoveryGate = 0.01;
+
 enum class ExportFormat { Genai, Onnx };
 
 struct ExportStep {
@@ -66,7 +79,7 @@ struct ExportStep {
 
 struct Step {
   std::string id;
-  std::variant<PruneStep, MaskStep, QuantizeStep, ExportStep> action;
+  std::variant<PruneStep, MaskStep, QuantizeStep, RecoverStep, ExportStep> action;
 };
 
 struct Calibration {

@@ -96,6 +96,8 @@ struct TrainingReport {
   std::int64_t kept_step = 0;  ///< 0: nothing was changed
   double held_out_loss_before = 0;
   double held_out_loss_after = 0;
+  std::optional<double> gate;  ///< training only beyond this share of lost perplexity
+  std::optional<double> perplexity_increase;  ///< share of the teacher's, on the held-out windows
   std::vector<TrainingPoint> curve;
   std::vector<std::string> warnings;
 };

@@ -91,6 +91,8 @@ class ReportWriter {
     out["kept_step"] = training.kept_step;
     out["held_out_loss_before"] = number(training.held_out_loss_before);
     out["held_out_loss_after"] = number(training.held_out_loss_after);
+    put(out, "gate", training.gate);
+    put(out, "perplexity_increase", training.perplexity_increase);
     out["curve"] = Json::array();
     for (const TrainingPoint& point : training.curve) out["curve"].push_back(curve_point(point));
     return out;

@@ -58,6 +58,7 @@ void AdamW::forget_gradients() {
 }
 
 double cosine_share(std::int64_t step, std::int64_t steps) {
+  if (steps == 0) return 1;
   const double done = static_cast<double>(step) / static_cast<double>(steps);
   return 0.5 * (1 + std::cos(std::numbers::pi * done));
 }

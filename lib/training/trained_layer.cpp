@@ -174,6 +174,7 @@ RoundedLayer::RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dens
   if (dense.defined()) {
     constexpr double kCellHalf = 0.49;  // half a step would round to a neighbour
     const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / scales;
+    if (!keep_.defined()) keep_ = zero_mask(wanted, ZeroWeights::Keep);
     start = at::clamp(wanted, steps - kCellHalf, steps + kCellHalf);
     if (keep_.defined()) start = start * keep_;
   }

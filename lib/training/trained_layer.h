@@ -65,7 +65,7 @@ class ScaledLayer {
 /// be stored in; the gradient passes the rounding unchanged.
 class FloatLayer {
  public:
-  /// zeros: Keep makes the weights that are 0 a mask.
+  /// weight: taken over, changed in place. zeros: Keep makes the weights that are 0 a mask.
   FloatLayer(at::Tensor weight, DType dtype, ZeroWeights zeros);
   at::Tensor weight() const;
   WeightValue stored() const;
@@ -89,7 +89,8 @@ class FloatLayer {
 class RoundedLayer {
  public:
   /// dense: the layer's floating weights [out, in], or undefined. Each weight starts where dense
-  /// has it, but within its code's cell: the codes are those of `matrix`.
+  /// has it, but within its code's cell: the codes are those of `matrix`. A weight that is 0 in
+  /// dense stays 0 in any case.
   RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dense, at::Device device,
                const TrainingOptions& options);
   at::Tensor weight() const;

@@ -168,6 +168,61 @@ steps:
   CHECK(artifact.context_length == 0);
 }
 
+std::string with_calibration(const std::string& steps) {
+  return "schema: edgecompress.recipe/v1\nname: r\nseed: 5\n"
+         "calibration: { text: c.txt, sequence_length: 96 }\nsteps:\n" +
+         steps;
+}
+
+TEST_CASE("a recover step takes what it does not say from the calibration and the defaults",
+          "[recipe]") {
+  const Recipe recipe = parse_recipe(
+      with_calibration("- { id: m, mask: { method: magnitude, pattern: \"2:4\" } }\n"
+                       "- { id: a, recover: { train: weights, loss: cross-entropy, epochs: 2, "
+                       "batch: 3, learning_rate: 0.0002, scale_learning_rate: 0.5%, held_out: 25%, "
+                       "gate: 2%, samples: 40 } }\n"),
+      "folder/r.ec.yaml");
+  const auto& step = std::get<RecoverStep>(recipe.steps.at(1).action);
+  CHECK(step.text.text == "folder/c.txt");
+  CHECK(step.text.sequence_length == 96);
+  CHECK(step.text.samples == 40);
+  CHECK(step.gate == 0.02);
+  CHECK(step.choice.part == TrainedPart::Weights);
+  CHECK(step.choice.loss == TrainingLoss::CrossEntropy);
+  CHECK(step.choice.options.zeros == ZeroWeights::Keep);  // there is a mask
+  CHECK(step.choice.options.epochs == 2);
+  CHECK(step.choice.options.batch == 3);
+  CHECK(step.choice.options.learning_rate == 0.0002);
+  CHECK(step.choice.options.scale_learning_rate == 0.005);
+  CHECK(step.choice.options.held_out_share == 0.25);
+  CHECK(step.choice.options.seed == 5);
+
+  const Recipe other = parse_recipe(
+      with_calibration("- { id: a, recover: { text: ../t.txt, sequence_length: 64 } }\n"),
+      "folder/r.ec.yaml");
+  const auto& defaults = std::get<RecoverStep>(other.steps.at(0).action);
+  CHECK(defaults.text.text == "t.txt");
+  CHECK(defaults.text.sequence_length == 64);
+  CHECK_FALSE(defaults.text.samples.has_value());
+  CHECK_FALSE(defaults.gate.has_value());
+  CHECK_FALSE(defaults.choice.part.has_value());
+  CHECK(defaults.choice.options.zeros == ZeroWeights::Free);
+  CHECK(defaults.choice.options.epochs == TrainingOptions{}.epochs);
+}
+
+TEST_CASE("qat is a recover step behind the quantize step, with a gate when auto", "[recipe]") {
+  const auto steps_of = [](const std::string& qat) {
+    return parse_recipe(
+               with_calibration("- { id: q, quantize: { method: rtn, qat: " + qat + " } }\n"), "r")
+        .steps;
+  };
+  CHECK(steps_of("never").size() == 1);
+  REQUIRE(steps_of("auto").size() == 2);
+  CHECK(steps_of("auto")[1].id == "q-qat");
+  CHECK(std::get<RecoverStep>(steps_of("auto")[1].action).gate == 0.01);
+  CHECK_FALSE(std::get<RecoverStep>(steps_of("always")[1].action).gate.has_value());
+}
+
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
   const Recipe recipe = parse_recipe(
       R"({"schema":"edgecompress.recipe/v1","name":"json","seed":3,

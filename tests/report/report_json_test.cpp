@@ -133,6 +133,8 @@ TEST_CASE("a report's JSON holds every number where its name says", "[report]") 
   CHECK(json["evaluation"]["target_tokens"] == 20'440);
   CHECK(json["training"]["kept_step"] == 12);
   CHECK(json["training"]["steps_done"] == 24);
+  CHECK(json["training"]["gate"] == 0.01);
+  CHECK(json["training"]["perplexity_increase"] == 0.0375);
   CHECK(json["training"]["held_out_loss_before"] == 0.0625);
   CHECK(json["training"]["held_out_loss_after"] == 0.03125);
   CHECK_FALSE(json["training"]["curve"][0].contains("loss"));

@@ -62,6 +62,8 @@ inline Report sample_report() {
       .kept_step = 12,
       .held_out_loss_before = 0.0625,
       .held_out_loss_after = 0.03125,
+      .gate = 0.01,
+      .perplexity_increase = 0.0375,
       .curve =
           {{.step = 0, .tokens = 0, .learning_rate_share = 1, .loss = {}, .held_out_loss = 0.0625},
            {.step = 12,

@@ -1,6 +1,6 @@
 #include "training/trained_layer.h"
 
-#include <cstring>
+#include <ATen/core/grad_mode.h>
 
 #include "quantize/rtn.h"
 #include "support/catch.h"
@@ -99,7 +99,7 @@ TEST_CASE("every layer starts as it is stored, and stores exactly what it comput
     options.zero_points = ZeroPoints::Trained;
     check(RoundedLayer(matrix, {}, at::kCPU, options), start);
   }
-  check(FloatLayer(weight, DType::F32, ZeroWeights::Keep), weight);
+  check(FloatLayer(weight.clone(), DType::F32, ZeroWeights::Keep), weight);
 }
 
 TEST_CASE("a floating layer computes with what its type can hold", "[training]") {
@@ -180,7 +180,8 @@ TEST_CASE("frozen codes give their scales the codes as gradient", "[training]") 
 
 TEST_CASE("a dense weight starts within the cell of its code", "[training]") {
   const at::Tensor weight = masked_weight();
-  QuantizedMatrix matrix = quantized(weight + 0.4 * at::randn({kRows, kColumns}), kSymmetric);
+  const at::Tensor moved = weight + 0.4 * at::randn({kRows, kColumns});
+  const QuantizedMatrix matrix = quantized(moved * weight.ne(0), kSymmetric);
   TrainingOptions options = kTrainWeights;
   options.zeros = ZeroWeights::Free;
   const RoundedLayer layer(matrix, weight, at::kCPU, options);

@@ -39,6 +39,21 @@ QuantizeMethod parse_method(const QuantizeOptions& options) {
                                                            : ClipSearch::None};
 }
 
+RecoverStep qat_step(const QuantizeOptions& options) {
+  RecoverStep step;
+  step.text = {
+      .text = options.training_text.empty() ? options.calibration.text : options.training_text,
+      .sequence_length = options.calibration.sequence_length};
+  if (step.text.text.empty()) {
+    throw Error(ErrorKind::Usage, "U-TRAINING",
+                concat("--qat ", options.qat,
+                       " trains on a text; name one with --training or --calibration"));
+  }
+  step.choice.options.zeros = ZeroWeights::Free;
+  if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
+  return step;
+}
+
 }  // namespace
 
 CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
@@ -102,6 +117,15 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command->add_option(
       "--keep", options.keep,
       "layers that stay floating, for example '*.down_proj'; may be given several times");
+  command
+      ->add_option(
+          "--qat", options.qat,
+          "train afterwards, as `recover` does: auto (only when the perplexity rose by more "
+          "than 1 %), always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  command->add_option("--training", options.training_text, "UTF-8 text that --qat trains on")
+      ->default_str("the calibration text");
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
   add_compute_flags(*command, options.compute);
@@ -131,6 +155,7 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
         {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});
   }
   recipe.steps.push_back({.id = "quantize", .action = step});
+  if (options.qat != "never") recipe.steps.push_back({.id = "qat", .action = qat_step(options)});
   return recipe;
 }
 

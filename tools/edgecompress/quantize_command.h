@@ -25,6 +25,8 @@ struct QuantizeOptions {
   int hqq_iterations = 20;
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
+  std::string qat = "never";
+  std::filesystem::path training_text;  ///< empty: the calibration text
   std::vector<std::string> keep;     ///< patterns of modules that stay floating
 };
 
