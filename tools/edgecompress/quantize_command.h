@@ -27,7 +27,7 @@ struct QuantizeOptions {
   std::string head_bits = "8";       ///< or "none"
   std::string qat = "never";
   std::filesystem::path training_text;  ///< empty: the calibration text
-  std::vector<std::string> keep;     ///< patterns of modules that stay floating
+  std::vector<std::string> keep;        ///< patterns of modules that stay floating
 };
 
 CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options);
