@@ -12,11 +12,16 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/kill_point.h"
 
 namespace edgecompress {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kManifest = "edgecompress.manifest.json";
+constexpr const char* kOutputPart = "output";
+constexpr const char* kStatePart = "resume";
 
 [[noreturn]] void fail_output(const fs::path& path, const std::string& why) {
   throw Error(ErrorKind::Output, "O-CREATE", concat("cannot create ", path.string(), ": ", why));
@@ -68,13 +73,36 @@ void refuse_nesting(const fs::path& target, const std::vector<fs::path>& inputs)
 }
 
 bool may_be_replaced(const fs::path& target) {
-  return fs::is_directory(target) &&
-         (fs::is_empty(target) || fs::exists(target / "edgecompress.manifest.json"));
+  return fs::is_directory(target) && (fs::is_empty(target) || fs::exists(target / kManifest));
+}
+
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) fail_output(path, error.message());
+}
+
+/// Only what looks like ours is ever taken up or deleted.
+void refuse_foreign_staging(const fs::path& place) {
+  const fs::file_status status = fs::symlink_status(place);
+  if (!fs::exists(status)) return;
+  bool ours = fs::is_directory(status);
+  if (ours) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(place)) {
+      const std::string name = entry.path().filename().string();
+      ours = ours && (name == kOutputPart || name == kStatePart);
+    }
+  }
+  if (ours) return;
+  fail_output(place, "it exists and holds other things than a run of edgecompress leaves; move it");
 }
 
 }  // namespace
 
+fs::path staging_place(const fs::path& target) { return resolved(target).string() + ".partial"; }
+
 StagedFile::StagedFile(fs::path path, std::uint64_t expected_bytes) : path_(std::move(path)) {
+  kill_point("file-create");
   descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail_output(path_, std::strerror(errno));
   if (expected_bytes > 0) {
@@ -120,17 +148,19 @@ void StagedFile::pad_to(std::uint64_t alignment) {
 
 std::string StagedFile::close() {
   ensure(descriptor_ >= 0, "an open file");
+  kill_point("file-written");
   const bool trimmed = ::ftruncate(descriptor_, static_cast<off_t>(size_)) == 0;
   const bool synced = trimmed && ::fsync(descriptor_) == 0;
   const int error = errno;
   const bool closed = ::close(std::exchange(descriptor_, -1)) == 0;
   if (!synced) fail_write(path_, error, 0);
   if (!closed) fail_write(path_, errno, 0);
+  kill_point("file-closed");
   return hash_.hex_digest();
 }
 
 StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& inputs,
-                           ExistingOutput existing)
+                           ExistingOutput existing, Leftovers leftovers)
     : target_(resolved(target)), existing_(existing) {
   refuse_nesting(target_, inputs);
   const fs::path parent = target_.parent_path();
@@ -141,6 +171,23 @@ StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& 
   if (fs::exists(target_) && !may_be_replaced(target_)) {
     fail_output(target_, "it exists and was not written by edgecompress; remove it yourself");
   }
+  take_lock();
+  try {
+    const fs::path place = staging_place(target_);
+    refuse_foreign_staging(place);
+    staging_ = place;
+    output_ = place / kOutputPart;
+    state_ = place / kStatePart;
+    keep_ = leftovers == Leftovers::Keep && fs::exists(place);
+    if (leftovers == Leftovers::Delete) start_over();
+    make_folder(output_);
+  } catch (...) {
+    release_lock();
+    throw;
+  }
+}
+
+void StagedFolder::take_lock() {
   const fs::path lock_path = target_.string() + ".lock";
   lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (lock_ < 0) fail_output(target_, std::strerror(errno));
@@ -150,27 +197,77 @@ StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& 
                 concat("another run is writing ", target_.string(), " (it holds ",
                        lock_path.string(), "); wait for it or choose another output"));
   }
-  staging_ = target_.string() + concat(".partial-", ::getpid());
-  std::error_code error;
-  fs::remove_all(staging_, error);  // only an earlier process of this very number can have left it
-  if (!fs::create_directory(staging_, error)) fail_output(staging_, error.message());
+}
+
+void StagedFolder::release_lock() {
+  std::error_code ignored;
+  fs::remove(target_.string() + ".lock", ignored);
+  ::close(std::exchange(lock_, -1));
 }
 
 StagedFolder::~StagedFolder() {
   std::error_code ignored;
-  if (!published_ && !staging_.empty()) fs::remove_all(staging_, ignored);
-  if (lock_ >= 0) {
-    fs::remove(target_.string() + ".lock", ignored);
-    ::close(lock_);
-  }
+  if (!published_ && !keep_) fs::remove_all(staging_, ignored);
+  release_lock();
 }
 
 StagedFile StagedFolder::create(const fs::path& name, std::uint64_t expected_bytes) {
   ensure(name.is_relative() && name.lexically_normal().string().find("..") == std::string::npos,
          "a name inside the staged folder");
   std::error_code error;
-  if (name.has_parent_path()) fs::create_directories(staging_ / name.parent_path(), error);
-  return {staging_ / name, expected_bytes};
+  if (name.has_parent_path()) fs::create_directories(output_ / name.parent_path(), error);
+  return {output_ / name, expected_bytes};
+}
+
+StagedFile StagedFolder::create_state(const std::string& name, std::uint64_t expected_bytes) {
+  make_folder(state_);
+  std::error_code ignored;
+  fs::remove(state_ / name, ignored);
+  return {state_ / name, expected_bytes};
+}
+
+void StagedFolder::start_over() {
+  std::error_code error;
+  fs::remove_all(staging_, error);
+  if (error) fail_output(staging_, concat("what an earlier run left there: ", error.message()));
+  keep_ = false;
+  make_folder(output_);
+}
+
+void StagedFolder::delete_all_but(const std::map<std::string, std::string>& output_files,
+                                  const std::map<std::string, std::string>& state_files,
+                                  const std::string& state_file) {
+  std::vector<fs::path> stale;
+  std::vector<fs::path> folders;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(staging_)) {
+    if (entry.is_directory() && !entry.is_symlink()) {
+      folders.push_back(entry.path());
+      continue;
+    }
+    const fs::path name = fs::relative(entry.path(), staging_);
+    const std::string part = name.begin()->string();
+    const std::string rest = name.lexically_relative(part).string();
+    const bool kept = part == kOutputPart ? output_files.count(rest) > 0
+                                          : rest == state_file || state_files.count(rest) > 0;
+    if (!kept) stale.push_back(entry.path());
+  }
+  for (const fs::path& path : stale) fs::remove(path);
+  for (const fs::path& path : folders) {
+    if (path != output_ && path != state_ && fs::is_empty(path)) fs::remove(path);
+  }
+}
+
+bool StagedFolder::holds_finished_leftovers() const {
+  return fs::is_empty(output_) || fs::exists(output_ / kManifest);
+}
+
+void StagedFolder::sync() const {
+  make_folder(state_);
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(output_)) {
+    if (entry.is_directory()) sync_folder(entry.path());
+  }
+  sync_folder(output_);
+  sync_folder(staging_);
 }
 
 std::string StagedFolder::write(const fs::path& name, std::string_view content) {
@@ -181,17 +278,19 @@ std::string StagedFolder::write(const fs::path& name, std::string_view content) 
 
 void StagedFolder::publish() {
   ensure(!published_, "an unpublished folder");
-  sync_folder(staging_);
+  sync();
   const bool swap = fs::exists(target_);
   ensure(!swap || existing_ == ExistingOutput::Replace, "a target that may be replaced");
   const unsigned flags = swap ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-  if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
+  kill_point("publish-before");
+  if (::renameat2(AT_FDCWD, output_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {
     fail_write(target_, errno, 0);
   }
+  kill_point("publish-after");
   published_ = true;
-  std::error_code ignored;
-  if (swap) fs::remove_all(staging_, ignored);  // now the old output
   sync_folder(target_.parent_path());
+  std::error_code ignored;
+  fs::remove_all(staging_, ignored);  // the journal, and after an exchange the old output
 }
 
 void write_file_atomically(const fs::path& path, std::string_view content) {

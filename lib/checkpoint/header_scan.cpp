@@ -8,7 +8,6 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::size_t kMostTensors = 1'000'000;
 constexpr std::size_t kDeepest = 4;
 constexpr std::size_t kLongestRawString =
     std::size_t{8} << 20;  // 1 MiB of metadata, each byte as \u00xx, and slack
@@ -75,7 +74,7 @@ class Scanner {
     if (c == '{' || c == '[') {
       if (++depth_ > kDeepest) fail("S33", source_, "the header is nested deeper than 4");
       if (c == '{' && ++counts_.objects > kMostTensors + 2) {
-        fail("S33", source_, "the header names more than 1,000,000 tensors");
+        refuse_many_tensors(source_);
       }
     } else if ((c == '}' || c == ']') && depth_ > 0) {
       --depth_;
@@ -104,6 +103,10 @@ class Scanner {
 };
 
 }  // namespace
+
+void refuse_many_tensors(const std::string& source) {
+  fail("S33", source, "the header names more than 1,000,000 tensors");
+}
 
 HeaderScan scan_safetensors_header(std::string_view header, const std::string& source) {
   for (std::size_t i = 0; i < header.size();) {

@@ -6,6 +6,11 @@
 
 namespace edgecompress {
 
+inline constexpr std::size_t kMostTensors = 1'000'000;
+
+/// Throws Error{Malformed} S33.
+[[noreturn]] void refuse_many_tensors(const std::string& source);
+
 struct HeaderScan {
   std::size_t objects = 0;       ///< opening braces outside strings: at least the number of tensors
   std::size_t string_bytes = 0;  ///< raw bytes inside strings: at least the bytes of all names

@@ -287,6 +287,7 @@ HeaderContent parse_safetensors_header(std::string_view header, const std::strin
   Reader reader(source, content);
   nlohmann::json::sax_parse(header.data(), header.data() + header.size(), &reader);
   reader.finish();
+  if (content.entries.size() > kMostTensors) refuse_many_tensors(source);
   refuse_repeated_names(content, source);
   return content;
 }

@@ -1,6 +1,5 @@
 #include "llama/checkpoint_writer.h"
 
-#include <array>
 #include <filesystem>
 #include <iomanip>
 #include <sstream>
@@ -20,11 +19,6 @@ namespace edgecompress {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr std::array<const char*, 9> kCopiedFiles{
-    "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json",
-    "tokenizer.model", "added_tokens.json",     "vocab.json",
-    "merges.txt",      "chat_template.jinja",   "generation_config.json"};
 
 const std::map<std::string, std::string> kMetadata{
     {"format", "pt"}};  // transformers reads no file without it
@@ -49,10 +43,8 @@ struct CheckpointWriter::State {
   LlamaConfig config;
   WeightForms forms;
   DType dtype;  ///< of norms and biases, and in config.json
-  std::map<std::string, std::string> hashes;
-  std::map<std::string, std::string> shard_of;
-  std::uint64_t total_bytes = 0;
-  std::int64_t next_shard = 0;
+  WrittenShards written = {};
+  bool resumed = false;
 
   std::string path(const std::string& name) const {
     return (std::filesystem::path(subfolder) / name).string();
@@ -70,16 +62,17 @@ struct CheckpointWriter::State {
   template <typename Append>
   void write_shard(std::vector<TensorHeader> headers, const Append& append) {
     std::ostringstream name;
-    name << "model-" << std::setfill('0') << std::setw(5) << ++next_shard << "-of-" << std::setw(5)
-         << config.num_blocks() + 2 << ".safetensors";
+    name << "model-" << std::setfill('0') << std::setw(5) << written.count + 1 << "-of-"
+         << std::setw(5) << config.num_blocks() + 2 << ".safetensors";
     for (const TensorHeader& header : headers) {
-      shard_of.emplace(header.name, name.str());
-      total_bytes +=
+      written.shard_of.emplace(header.name, name.str());
+      written.total_bytes +=
           static_cast<std::uint64_t>(num_elements(header.shape)) * dtype_bytes(header.dtype);
     }
     SafetensorsWriter writer(folder, path(name.str()), std::move(headers), kMetadata);
     append(writer);
-    hashes[path(name.str())] = writer.close();
+    written.hashes[path(name.str())] = writer.close();
+    ++written.count;
   }
 
   void append_vector(SafetensorsWriter& writer, const std::string& name,
@@ -94,7 +87,7 @@ struct CheckpointWriter::State {
   }
 
   void write_text(const std::string& name, std::string_view content) {
-    hashes[path(name)] = folder.write(path(name), content);
+    written.hashes[path(name)] = folder.write(path(name), content);
   }
 };
 
@@ -104,15 +97,24 @@ CheckpointWriter::CheckpointWriter(StagedFolder& folder, std::string subfolder, 
                                            .subfolder = std::move(subfolder),
                                            .config = std::move(config),
                                            .forms = std::move(forms),
-                                           .dtype = DType::F32,
-                                           .hashes = {},
-                                           .shard_of = {}})) {
+                                           .dtype = DType::F32})) {
   if (state_->config.tie_word_embeddings) state_->forms.erase(std::string(kHeadModule));
   state_->dtype = vector_dtype(state_->forms);
 }
 
+const WrittenShards& CheckpointWriter::written() const { return state_->written; }
+
+void CheckpointWriter::resume(WrittenShards written) {
+  ensure(state_->written.count == 0, "to resume before anything is written");
+  ensure(written.count >= 1 && written.count <= state_->config.num_blocks() + 1,
+         "the embedding's shard and some blocks'");
+  state_->written = std::move(written);
+  state_->resumed = true;
+}
+
 void CheckpointWriter::write_embedding(const WeightValue& weight) {
-  ensure(state_->next_shard == 0, "the embedding first");
+  if (state_->resumed) return;
+  ensure(state_->written.count == 0, "the embedding first");
   const std::string module(kEmbeddingModule);
   const std::string head(kHeadModule);
   const StoredForm& form = state_->form(module);
@@ -133,7 +135,7 @@ void CheckpointWriter::write_embedding(const WeightValue& weight) {
 void CheckpointWriter::write_block(std::int64_t block,
                                    const std::map<LinearKind, WeightValue>& weights,
                                    const std::map<std::string, std::vector<float>>& vectors) {
-  ensure(state_->next_shard == block + 1, "blocks in their order, after the embedding");
+  ensure(state_->written.count == block + 1, "blocks in their order, after the embedding");
   ensure(weights.size() == kLinearKinds.size(), "every linear layer of the block");
   std::vector<TensorHeader> headers;
   for (const LinearKind kind : kLinearKinds) {
@@ -155,7 +157,7 @@ void CheckpointWriter::write_block(std::int64_t block,
 }
 
 void CheckpointWriter::write_head(const std::vector<float>& final_norm, const WeightValue* head) {
-  ensure(state_->next_shard == state_->config.num_blocks() + 1, "the head after all blocks");
+  ensure(state_->written.count == state_->config.num_blocks() + 1, "the head after all blocks");
   ensure((head == nullptr) == state_->config.tie_word_embeddings, "a head unless it is tied");
   const std::string norm = concat(kFinalNormModule, ".weight");
   const std::string module(kHeadModule);
@@ -173,15 +175,15 @@ void CheckpointWriter::write_head(const std::vector<float>& final_norm, const We
 }
 
 std::map<std::string, std::string> CheckpointWriter::finish(const ModelFolder& source) {
-  ensure(state_->next_shard == state_->config.num_blocks() + 2, "every shard before finish()");
+  ensure(state_->written.count == state_->config.num_blocks() + 2, "every shard before finish()");
   LlamaConfig written = state_->config;
   written.dtype = state_->dtype;
   Json document = llama_config_document(written);
   Json quantization = quantization_document(state_->forms, written);
   if (!quantization.is_null()) document["quantization_config"] = std::move(quantization);
   state_->write_text("config.json", document.dump(2) + "\n");
-  const Json index = {{"metadata", {{"total_size", state_->total_bytes}}},
-                      {"weight_map", state_->shard_of}};
+  const Json index = {{"metadata", {{"total_size", state_->written.total_bytes}}},
+                      {"weight_map", state_->written.shard_of}};
   state_->write_text("model.safetensors.index.json", index.dump(2) + "\n");
   for (const char* const name : kCopiedFiles) {
     const std::filesystem::path file = source.path() / name;
@@ -191,7 +193,7 @@ std::map<std::string, std::string> CheckpointWriter::finish(const ModelFolder& s
     state_->write_text(
         name, {reinterpret_cast<const char*>(content.bytes().data()), content.bytes().size()});
   }
-  return state_->hashes;
+  return state_->written.hashes;
 }
 
 }  // namespace edgecompress

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -15,6 +16,12 @@
 #include "weights/quantized_matrix.h"
 
 namespace edgecompress {
+
+/// What a written model folder takes over from its source byte by byte, as far as it is there.
+inline constexpr std::array<const char*, 9> kCopiedFiles{
+    "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json",
+    "tokenizer.model", "added_tokens.json",     "vocab.json",
+    "merges.txt",      "chat_template.jinja",   "generation_config.json"};
 
 /// How a weight will be stored.
 struct FloatForm {
@@ -32,6 +39,14 @@ using WeightValue = std::variant<std::vector<float>, QuantizedMatrix>;
 /// The type in which norms and biases are stored beside these forms, which is also config.json's:
 /// the one that every matrix has, or F32, as beside integers.
 DType vector_dtype(const std::map<std::string, StoredForm, std::less<>>& forms);
+
+/// The shards of a model folder that is being written, as far as they are whole.
+struct WrittenShards {
+  std::map<std::string, std::string> hashes;    ///< file -> SHA-256
+  std::map<std::string, std::string> shard_of;  ///< tensor -> shard, as the index has it
+  std::uint64_t total_bytes = 0;                ///< of the tensors
+  std::int64_t count = 0;
+};
 
 /// Writes a model folder block by block: one shard for the embedding, one per decoder block, one
 /// for the final norm and the head. The shards are final as soon as they are written; finish() adds
@@ -78,6 +93,13 @@ class CheckpointWriter {
                    const std::map<std::string, std::vector<float>>& vectors);
   /// head: absent when tied to the embedding.
   void write_head(const std::vector<float>& final_norm, const WeightValue* head);
+
+  const WrittenShards& written() const;
+
+  /// Goes on behind shards that an earlier writer of the same model made in the same folder: the
+  /// embedding's and the first blocks'. write_embedding() then writes nothing, and the first block
+  /// to be written is the one behind them. Call first.
+  void resume(WrittenShards written);
 
   /// source: the folder whose tokenizer files and README are copied. Returns name -> SHA-256 of
   /// every file written.

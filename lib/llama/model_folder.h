@@ -45,6 +45,9 @@ QuantizedMatrix read_quantized_rows(const StoredQuantizedMatrix& matrix, std::in
                                     std::int64_t end);
 MatrixShape matrix_shape(const StoredMatrix& matrix);
 
+/// Weights that read as 0. Reads every row, some at a time.
+std::int64_t count_stored_zeros(const StoredMatrix& matrix, int num_threads);
+
 /// A model folder in the Hugging Face layout, opened read-only and checked: every tensor that the
 /// config asks for is there with its shape, and nothing else is.
 class ModelFolder {
@@ -62,6 +65,8 @@ class ModelFolder {
   /// The weight of a module ("model.layers.0.mlp.up_proj", "model.embed_tokens", "lm_head"). A tied
   /// matrix that is stored under one of its two names answers to both.
   StoredMatrix matrix(std::string_view module) const;
+
+  bool has_matrix(std::string_view module) const { return matrices_.count(module) > 0; }
 
   /// True when the head is the embedding's table: tied by config.json, or stored twice with the
   /// same bytes (the form a quantized tied table takes, see CheckpointWriter). Cost: untied tables

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
+#include "base/parallel.h"
 #include "checkpoint/file_kind.h"
 #include "llama/model_folder.h"
 #include "weights/code_packing.h"
@@ -10,6 +12,8 @@
 
 namespace edgecompress {
 namespace {
+
+constexpr std::int64_t kRowsAtOnce = 256;
 
 std::span<const std::byte> rows_of(const TensorEntry& tensor, std::int64_t begin,
                                    std::int64_t end) {
@@ -135,6 +139,20 @@ MatrixShape matrix_shape(const StoredMatrix& matrix) {
   }
   const std::vector<std::int64_t>& shape = std::get<FloatMatrix>(matrix).values->shape;
   return {shape[0], shape[1]};
+}
+
+std::int64_t count_stored_zeros(const StoredMatrix& matrix, int num_threads) {
+  const MatrixShape shape = matrix_shape(matrix);
+  const std::int64_t pieces = (shape.out_features + kRowsAtOnce - 1) / kRowsAtOnce;
+  std::vector<std::int64_t> zeros(static_cast<std::size_t>(pieces));
+  parallel_for(pieces, 1, num_threads, [&](std::int64_t piece, std::int64_t) {
+    const std::int64_t begin = piece * kRowsAtOnce;
+    const std::int64_t end = std::min(begin + kRowsAtOnce, shape.out_features);
+    std::vector<float> rows(static_cast<std::size_t>((end - begin) * shape.in_features));
+    read_rows(matrix, begin, end, rows);
+    zeros[static_cast<std::size_t>(piece)] = std::count(rows.begin(), rows.end(), 0.0F);
+  });
+  return std::accumulate(zeros.begin(), zeros.end(), std::int64_t{0});
 }
 
 }  // namespace edgecompress

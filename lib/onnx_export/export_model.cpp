@@ -21,7 +21,7 @@ const std::string kGraphFile = "model.onnx";
 const std::string kDataFile = "model.onnx.data";
 constexpr std::uint64_t kLargestCopiedFile = std::uint64_t{256} << 20;
 
-constexpr std::array kCopiedFiles{
+constexpr std::array kArtifactCopies{
     "config.json",           "generation_config.json",  "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "tokenizer.model",       "chat_template.jinja"};
@@ -109,7 +109,7 @@ void write_data(ArtifactFolder& folder, const ModelFolder& model,
 }
 
 void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& artifact) {
-  for (const std::string file : kCopiedFiles) {
+  for (const std::string file : kArtifactCopies) {
     const std::filesystem::path source = model.path() / file;
     if (std::filesystem::exists(source)) {
       refuse_outside_link(model.path(), source);

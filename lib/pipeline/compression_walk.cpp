@@ -62,22 +62,31 @@ std::vector<LinearKind> layers_of(InputGroup group) {
 class Walk {
  public:
   Walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
-       const EvaluationOptions& compute, CheckpointWriter& writer)
+       const EvaluationOptions& compute, CheckpointWriter& writer, WalkJournal& journal)
       : model_(model),
         plan_(plan),
         texts_(texts),
         compute_(compute),
         writer_(writer),
+        journal_(journal),
         rotary_(make_rotary_table(model.config(), longest_window(), compute.target.device)) {
     stages_.resize(plan.steps.size() + 1);
   }
 
   WalkResult run(const Progress& progress) {
     const std::int64_t blocks = model_.config().num_blocks();
+    const std::optional<WalkProgress> done = journal_.resumed();
+    if (done) writer_.resume(done->shards);
     start_with_embedding();
-    for (std::int64_t block = 0; block < blocks; ++block) {
+    if (done) {
+      restore(*done);
+    } else {
+      note(0);
+    }
+    for (std::int64_t block = done ? done->blocks_done : 0; block < blocks; ++block) {
       with_context(concat("compressing decoder block ", block),
                    [&] { rounds_only() ? round_block(block) : walk_block(block); });
+      note(block + 1);
       if (progress) progress({"compress", block + 1, blocks});
     }
     finish_with_head();
@@ -86,6 +95,35 @@ class Walk {
   }
 
  private:
+  /// In the order in which they are noted.
+  std::vector<HiddenStates*> carried_states() const {
+    std::vector<HiddenStates*> states;
+    if (calibration_ != nullptr) states.push_back(calibration_.get());
+    for (const Stage& stage : stages_) {
+      if (stage.states != nullptr) states.push_back(stage.states.get());
+    }
+    return states;
+  }
+
+  void restore(const WalkProgress& done) {
+    ensure(done.stages.size() == stages_.size(), "the journal of this very plan");
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      stages_[i].zeros = done.stages[i].zeros;
+      stages_[i].weights = done.stages[i].weights;
+    }
+    tensors_ = done.tensors;
+    journal_.restore(carried_states());
+  }
+
+  void note(std::int64_t blocks_done) {
+    WalkProgress progress{
+        .blocks_done = blocks_done, .stages = {}, .tensors = tensors_, .shards = writer_.written()};
+    for (const Stage& stage : stages_) {
+      progress.stages.push_back({.zeros = stage.zeros, .weights = stage.weights});
+    }
+    journal_.note(progress, model_.config().num_blocks(), carried_states());
+  }
+
   std::int64_t longest_window() const {
     const auto length = [](const std::optional<TokenWindows>& windows) {
       return windows ? windows->length : std::int64_t{1};
@@ -385,6 +423,7 @@ class Walk {
   const WalkTexts& texts_;
   const EvaluationOptions& compute_;
   CheckpointWriter& writer_;
+  WalkJournal& journal_;
   RotaryTable rotary_;
   std::vector<Stage> stages_;
   std::unique_ptr<HiddenStates> calibration_;
@@ -395,10 +434,10 @@ class Walk {
 }  // namespace
 
 WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
-                const EvaluationOptions& compute, CheckpointWriter& writer,
+                const EvaluationOptions& compute, CheckpointWriter& writer, WalkJournal& journal,
                 const Progress& progress) {
   ensure(!plan.needs_calibration() || texts.calibration.has_value(), "calibration tokens");
-  return Walk(model, plan, texts, compute, writer).run(progress);
+  return Walk(model, plan, texts, compute, writer, journal).run(progress);
 }
 
 }  // namespace edgecompress

@@ -12,6 +12,7 @@
 #include "evaluate/model_evaluation.h"
 #include "llama/checkpoint_writer.h"
 #include "llama/model_folder.h"
+#include "pipeline/walk_journal.h"
 #include "pipeline/walk_plan.h"
 #include "report/report.h"
 
@@ -36,10 +37,13 @@ struct WalkResult {
 /// Does all steps in one pass over the decoder blocks and stores each block when it is done. One
 /// decoder block (as float, once per step) and the hidden states are in memory.
 ///
+/// Every finished block is noted in the journal; a walk that finds one with finished blocks goes on
+/// behind them.
+///
 /// Calibrated steps see the inputs that the already compressed blocks give. With evaluation tokens
 /// every stage of the model (dense, after each step) is carried along and scored at the end.
 WalkResult walk(const ModelFolder& model, const WalkPlan& plan, const WalkTexts& texts,
-                const EvaluationOptions& compute, CheckpointWriter& writer,
+                const EvaluationOptions& compute, CheckpointWriter& writer, WalkJournal& journal,
                 const Progress& progress);
 
 }  // namespace edgecompress

@@ -8,6 +8,8 @@
 #include "base/version.h"
 #include "llama/linear_layers.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/run_fingerprint.h"
+#include "verify/manifest.h"
 
 namespace edgecompress {
 std::string format_name(const OnnxFormat& format) {
@@ -32,14 +34,7 @@ Report report_of_input(const ModelFolder& model, const std::string& command) {
 void publish_with_report(StagedFolder& output, const Report& report,
                          std::map<std::string, std::string> files) {
   files["report.json"] = output.write("report.json", report_json(report).dump(1) + "\n");
-  nlohmann::ordered_json manifest{{"schema", "edgecompress.manifest/v1"},
-                                  {"tool_version", kVersion},
-                                  {"files", nlohmann::ordered_json::object()}};
-  for (const auto& [name, sha256] : files) {
-    manifest["files"][name] = {{"bytes", std::filesystem::file_size(output.path() / name)},
-                               {"sha256", sha256}};
-  }
-  output.write("edgecompress.manifest.json", manifest.dump(1) + "\n");
+  output.write(kManifestName, manifest_text(manifest_of(output.path(), files)));
   output.publish();
 }
 
@@ -47,7 +42,10 @@ Report run_export(const ExportOptions& exporting, const RunOptions& options,
                   const Progress& progress) {
   RunClock clock;
   const ModelFolder model = ModelFolder::open(options.model);
-  StagedFolder output(options.output, {options.model}, options.existing);
+  StagedFolder output(options.output, {options.model}, options.existing, Leftovers::Keep);
+  // An export has no parts to go on with; the journal keeps it from deleting another run's.
+  const RunJournal journal(output, run_fingerprint("export", options, model, nullptr, nullptr),
+                           options.resume);
   const OnnxArtifact artifact = export_onnx(model, exporting, output, "", progress);
   clock.finish_stage("export");
 

@@ -4,14 +4,16 @@
 #include <memory>
 
 #include "base/error.h"
-#include "base/parallel.h"
+#include "base/memory_budget.h"
 #include "base/sha256.h"
 #include "llama/checkpoint_writer.h"
 #include "pipeline/artifact_check.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
+#include "pipeline/memory_need.h"
 #include "pipeline/recovery.h"
 #include "pipeline/run_environment.h"
+#include "pipeline/run_fingerprint.h"
 #include "pipeline/run_texts.h"
 #include "pipeline/weight_change.h"
 #include "tokenizer/tokenizer.h"
@@ -22,7 +24,6 @@ namespace {
 constexpr const char* kCheckpointFolder = "checkpoint";
 constexpr const char* kUntrainedFolder = "untrained";
 constexpr const char* kDenseArtifactFolder = "dense-artifact";
-constexpr std::int64_t kRowsAtOnce = 256;
 
 /// The recipe's only step of that kind, or nullptr.
 template <typename Action>
@@ -78,22 +79,6 @@ RunTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolde
   return texts;
 }
 
-std::int64_t count_zeros(const StoredMatrix& matrix, int num_threads) {
-  const MatrixShape shape = matrix_shape(matrix);
-  const std::int64_t pieces = (shape.out_features + kRowsAtOnce - 1) / kRowsAtOnce;
-  std::vector<std::int64_t> zeros(static_cast<std::size_t>(pieces));
-  parallel_for(pieces, 1, num_threads, [&](std::int64_t piece, std::int64_t) {
-    const std::int64_t begin = piece * kRowsAtOnce;
-    const std::int64_t end = std::min(begin + kRowsAtOnce, shape.out_features);
-    std::vector<float> rows(static_cast<std::size_t>((end - begin) * shape.in_features));
-    read_rows(matrix, begin, end, rows);
-    zeros[static_cast<std::size_t>(piece)] = edgecompress::count_zeros(rows);
-  });
-  std::int64_t total = 0;
-  for (const std::int64_t count : zeros) total += count;
-  return total;
-}
-
 /// Counts the sparsity once more in the files that were written, which is the sparsity that is
 /// reported.
 void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport>& tensors,
@@ -102,7 +87,7 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
     const StoredMatrix matrix = written.matrix(tensor.name);
     const MatrixShape shape = matrix_shape(matrix);
     const auto elements = static_cast<double>(shape.out_features * shape.in_features);
-    const double counted = static_cast<double>(count_zeros(matrix, num_threads)) / elements;
+    const double counted = static_cast<double>(count_stored_zeros(matrix, num_threads)) / elements;
     written.drop(tensor.name);
     ensure(counted >= tensor.sparsity, "the written file to hold every zero of the mask");
     tensor.sparsity = counted;
@@ -143,14 +128,22 @@ StageReport artifact_stage(const StageReport& compressed, const ArtifactReport& 
 
 class RecipeRun {
  public:
-  RecipeRun(const Recipe& recipe, const RunOptions& options, const Progress& progress)
+  RecipeRun(const Recipe& recipe, const std::string& command, const RunOptions& options,
+            const Progress& progress)
       : recipe_(recipe),
         options_(options),
         progress_(progress),
         model_((check_texts(recipe), ModelFolder::open(options.model))),
         plan_(plan_walk(model_, recipe)),
-        output_(options.output, {options.model}, options.existing),
-        texts_(read_texts(recipe, plan_, model_)) {}
+        output_(options.output, {options.model}, options.existing, Leftovers::Keep),
+        texts_(read_texts(recipe, plan_, model_)),
+        compute_(options.compute),
+        journal_(output_, run_fingerprint(command, options, model_, &recipe, &texts_.walk),
+                 options.resume) {
+    const std::uint64_t budget =
+        options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
+    compute_.storage = storage_within(budget, memory_need(plan_, texts_.walk));
+  }
 
   Report run(const std::string& command) {
     report_ = report_of_input(model_, command);
@@ -163,6 +156,13 @@ class RecipeRun {
     if (const auto* const step = step_of<ExportStep>(recipe_)) export_artifact(*step);
     publish();
     return report_;
+  }
+
+  /// Finished blocks are kept when the same command can end better the next time.
+  void give_up_after(const Error& error) {
+    const bool may_pass = error.kind() == ErrorKind::Io || error.kind() == ErrorKind::Memory ||
+                          error.kind() == ErrorKind::Missing;
+    if (!may_pass) output_.delete_unpublished();
   }
 
  private:
@@ -187,7 +187,8 @@ class RecipeRun {
 
   void compress() {
     CheckpointWriter writer(output_, walked_folder(), plan_.output_config(), plan_.forms);
-    walked_ = walk(model_, plan_, texts_.walk, options_.compute, writer, progress_);
+    WalkJournal journal(output_, journal_);
+    walked_ = walk(model_, plan_, texts_.walk, compute_, writer, journal, progress_);
     checkpoint_files_ = writer.finish(model_);
     report_.stages = walked_.stages;
     report_.tensors = walked_.tensors;
@@ -199,17 +200,15 @@ class RecipeRun {
     {
       const ModelFolder start = ModelFolder::open(untrained);
       CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
-      report_.training =
-          recover({.model = start,
-                   .teacher = &model_,
-                   .windows = *texts_.training,
-                   .options = resolve_training(step.choice, start, &model_),
-                   .gate = step.gate},
-                  options_.compute, writer,
-                  {.progress = progress_, .stop_requested = options_.stop_requested});
+      report_.training = recover(
+          {.model = start,
+           .teacher = &model_,
+           .windows = *texts_.training,
+           .options = resolve_training(step.choice, start, &model_),
+           .gate = step.gate},
+          compute_, writer, {.progress = progress_, .stop_requested = options_.stop_requested});
       checkpoint_files_ = writer.finish(model_);
     }
-    std::filesystem::remove_all(untrained);
     report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),
                             report_.training->warnings.end());
     clock_.finish_stage("train");
@@ -231,11 +230,11 @@ class RecipeRun {
   void score_recovered(StageReport& stage) {
     const TokenWindows& windows = *texts_.walk.evaluation;
     const ModelFolder trained = ModelFolder::open(output_.path() / checkpoint_folder());
-    HiddenStates dense = final_hidden_states(model_, windows, options_.compute, progress_);
-    const LanguageModelHead dense_head = load_head(model_, options_.compute.num_threads);
-    walked_.final_states = std::make_unique<HiddenStates>(
-        final_hidden_states(trained, windows, options_.compute, progress_));
-    walked_.head = load_head(trained, options_.compute.num_threads);
+    HiddenStates dense = final_hidden_states(model_, windows, compute_, progress_);
+    const LanguageModelHead dense_head = load_head(model_, compute_.num_threads);
+    walked_.final_states =
+        std::make_unique<HiddenStates>(final_hidden_states(trained, windows, compute_, progress_));
+    walked_.head = load_head(trained, compute_.num_threads);
     const LanguageModelScores scores =
         score_windows(windows, window_logits(*walked_.final_states, walked_.head),
                       window_logits(dense, dense_head));
@@ -300,6 +299,8 @@ class RecipeRun {
   }
 
   void publish() {
+    // until here: an interrupted training starts again from it
+    std::filesystem::remove_all(output_.path() / kUntrainedFolder);
     std::map<std::string, std::string> files = artifact_files_;
     compressed_.reset();
     if (exports() && options_.checkpoint == Checkpoint::Discard) {
@@ -327,6 +328,8 @@ class RecipeRun {
   const WalkPlan plan_;
   StagedFolder output_;
   const RunTexts texts_;
+  EvaluationOptions compute_;
+  RunJournal journal_;
   WalkResult walked_;
   std::unique_ptr<ModelFolder> compressed_;
   std::map<std::string, std::string> checkpoint_files_;
@@ -340,7 +343,13 @@ class RecipeRun {
 
 Report run_recipe(const Recipe& recipe, const std::string& command, const RunOptions& options,
                   const Progress& progress) {
-  return RecipeRun(recipe, options, progress).run(command);
+  RecipeRun run(recipe, command, options, progress);
+  try {
+    return run.run(command);
+  } catch (const Error& error) {
+    run.give_up_after(error);
+    throw;
+  }
 }
 
 }  // namespace edgecompress

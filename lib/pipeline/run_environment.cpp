@@ -5,6 +5,8 @@
 
 #include <sys/resource.h>
 
+#include "tensor/runtime.h"
+
 namespace edgecompress {
 namespace {
 
@@ -51,6 +53,7 @@ RunEnvironment RunClock::environment(int num_threads) const {
   ::getrusage(RUSAGE_SELF, &usage);
   environment.peak_rss_bytes = usage.ru_maxrss * 1024;  // Linux counts in KiB
   environment.cpu = cpu_name();
+  environment.instruction_set = instruction_set();
   environment.num_threads = num_threads;
   return environment;
 }

@@ -5,6 +5,7 @@
 
 #include "base/staged_output.h"
 #include "evaluate/model_evaluation.h"
+#include "resume/run_journal.h"
 
 namespace edgecompress {
 
@@ -12,7 +13,8 @@ enum class Checkpoint { Discard, Keep };
 enum class ArtifactCheck { Run, Skip };
 enum class SpeedTest { Run, Skip };
 
-/// What a run may use; nothing here changes a byte of the result, unless it is stopped.
+/// What a run may use. Nothing here changes a byte of the result, but for which parts are written
+/// and when training is stopped.
 struct RunOptions {
   std::filesystem::path model;
   std::filesystem::path output;
@@ -22,6 +24,9 @@ struct RunOptions {
       Checkpoint::Discard;  ///< keep the compressed checkpoint beside an exported artifact
   ArtifactCheck artifact_check = ArtifactCheck::Run;
   SpeedTest speed_test = SpeedTest::Run;
+  std::uint64_t memory_budget = 0;  ///< bytes; 0: default_memory_budget()
+  ResumeMode resume = ResumeMode::Never;
+  Fingerprint request = {};              ///< flags that decide what is written, for the journal
   std::filesystem::path onnxruntime;     ///< empty: find_onnxruntime's places
   std::function<bool()> stop_requested;  ///< asked while training, which then ends early and keeps
                                          ///< its best state; may be empty

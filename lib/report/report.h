@@ -109,6 +109,7 @@ struct RunEnvironment {
   std::map<std::string, double> stage_seconds;
   std::int64_t peak_rss_bytes = 0;
   std::string cpu;
+  std::string instruction_set;  ///< that LibTorch's own kernels use: "AVX2", "AVX512" ...
   int num_threads = 0;
   std::optional<double> dense_prefill_tokens_per_second;
   std::optional<double> dense_decode_tokens_per_second;
@@ -141,6 +142,11 @@ struct Report {
 /// The report as JSON in a fixed key order. Numbers that are not finite appear as text ("NaN",
 /// "Infinity") beside "nonfinite": true in the document's root.
 nlohmann::ordered_json report_json(const Report& report);
+
+/// One row of "tensors" in report_json, and back: every field survives.
+/// Throws Error{Malformed} J-JSON for JSON that tensor_report_json did not write.
+nlohmann::ordered_json tensor_report_json(const TensorReport& tensor);
+TensorReport parse_tensor_report(const nlohmann::ordered_json& row);
 
 /// A table for the terminal: one row per stage, then the artifact, then warnings. ASCII, at most
 /// 100 columns.

@@ -164,6 +164,9 @@ class ReportWriter {
     out["stage_seconds"] = std::move(seconds);
     out["peak_rss_bytes"] = environment.peak_rss_bytes;
     out["cpu"] = text(environment.cpu);
+    if (!environment.instruction_set.empty()) {
+      out["instruction_set"] = text(environment.instruction_set);
+    }
     out["num_threads"] = environment.num_threads;
     put(out, "dense_prefill_tokens_per_second", environment.dense_prefill_tokens_per_second);
     put(out, "dense_decode_tokens_per_second", environment.dense_decode_tokens_per_second);
@@ -177,6 +180,10 @@ class ReportWriter {
 };
 
 }  // namespace
+
+nlohmann::ordered_json tensor_report_json(const TensorReport& tensor) {
+  return ReportWriter().tensor(tensor);
+}
 
 nlohmann::ordered_json report_json(const Report& report) {
   ReportWriter writer;

@@ -14,7 +14,8 @@ bool contains(const std::string& text, const std::string& part) {
 
 TEST_CASE("help and version answer on stdout with exit code 0", "[cli]") {
   const TempDir folder;
-  for (const char* command : {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run "}) {
+  for (const char* command :
+       {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run ", "verify "}) {
     CAPTURE(command);
     const CommandRun help = run_command(std::string(command) + "--help", folder);
     CHECK(help.exit_code == 0);
@@ -108,6 +109,20 @@ TEST_CASE("too little text is refused before any weight is read", "[cli]") {
       folder);
   CHECK(none.exit_code == 2);
   CHECK(contains(none.err, "--calibration"));
+}
+
+TEST_CASE("a run that cannot stay within its memory is refused with the bytes it needs", "[cli]") {
+  const TempDir folder;
+  const std::string quantize =
+      "quantize --model tests/models/mini-llama -o " + (folder.path() / "out").string();
+  const CommandRun little = run_command(quantize + " --max-memory 20MiB", folder);
+  CHECK(little.exit_code == 71);
+  CHECK(contains(little.err, "error[M-BUDGET]"));
+  CHECK(contains(little.err, "needs at least 0."));
+  CHECK_FALSE(fs::exists(folder.path() / "out.partial"));
+  const CommandRun odd = run_command(quantize + " --max-memory lots", folder);
+  CHECK(odd.exit_code == 2);
+  CHECK(contains(odd.err, "error[U-MEMORY]"));
 }
 
 TEST_CASE("a full standard output is an error", "[cli]") {

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/strict_json.h"
 #include "report/report.h"
 #include "report/sample_report.h"
@@ -229,6 +230,28 @@ TEST_CASE("the schema check sees a missing, a foreign and a mistyped key", "[rep
                                                "report.stages[1] must not have flavour",
                                                "report.evaluation.window is too small",
                                                "report.tensors[0].bits is no integer"});
+}
+
+TEST_CASE("a tensor's row reads back with every field", "[report][property]") {
+  TensorReport tensor = sample_report().tensors.front();
+  const nlohmann::ordered_json row = tensor_report_json(tensor);
+  CHECK(tensor_report_json(parse_tensor_report(row)).dump() == row.dump());
+  CHECK(row.size() == 16);  // every field of TensorReport is set in the sample
+
+  tensor.relative_weight_error = std::numeric_limits<double>::infinity();
+  tensor.relative_output_error = -std::numeric_limits<double>::infinity();
+  tensor.clipped_share = std::numeric_limits<double>::quiet_NaN();
+  tensor.sparsity = 1.0 / 3.0;  // no short decimal: all its digits must come back
+  const nlohmann::ordered_json odd = tensor_report_json(tensor);
+  CHECK(tensor_report_json(parse_tensor_report(odd)).dump() == odd.dump());
+
+  const TensorReport least;
+  const nlohmann::ordered_json short_row = tensor_report_json(least);
+  CHECK(tensor_report_json(parse_tensor_report(short_row)).dump() == short_row.dump());
+  CHECK_THROWS_AS(parse_tensor_report(nlohmann::ordered_json::object()), Error);
+  nlohmann::ordered_json wrong = row;
+  wrong["sparsity"] = "many";
+  CHECK_THROWS_AS(parse_tensor_report(wrong), Error);
 }
 
 }  // namespace

@@ -106,6 +106,7 @@ inline Report sample_report() {
                         .stage_seconds = {{"prune", 20.5}, {"quantize", 30.25}},
                         .peak_rss_bytes = 3'000'000'000,
                         .cpu = "some CPU",
+                        .instruction_set = "AVX2",
                         .num_threads = 6,
                         .dense_prefill_tokens_per_second = 101.5,
                         .dense_decode_tokens_per_second = 11.5,

@@ -98,6 +98,7 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   ExportCommandOptions exporting;
   EvalOptions eval;
   RunCommandOptions run;
+  VerifyOptions verify;
   const CLI::App* const inspect_app = add_inspect(app, inspect);
   const CLI::App* const prune_app = add_prune(app, prune);
   const CLI::App* const quantize_app = add_quantize(app, quantize);
@@ -105,6 +106,7 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   const CLI::App* const export_app = add_export(app, exporting);
   const CLI::App* const eval_app = add_eval(app, eval);
   add_run(app, run);
+  const CLI::App* const verify_app = add_verify(app, verify);
 
   refuse_unknown_command(app, arguments);
   refuse_unknown_flag(app, arguments);
@@ -128,6 +130,7 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   if (quantize_app->parsed()) return quantize;
   if (recover_app->parsed()) return recover;
   if (export_app->parsed()) return exporting;
+  if (verify_app->parsed()) return verify;
   if (eval_app->parsed()) {
     if (eval.model.empty() == eval.artifact.empty()) {
       fail_usage("eval needs exactly one of --model and --artifact");

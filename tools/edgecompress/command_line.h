@@ -13,11 +13,12 @@
 #include "edgecompress/quantize_command.h"
 #include "edgecompress/recover_command.h"
 #include "edgecompress/run_command.h"
+#include "edgecompress/verify_command.h"
 
 namespace edgecompress::cli {
 
 using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, RecoverOptions,
-                             ExportCommandOptions, EvalOptions, RunCommandOptions>;
+                             ExportCommandOptions, EvalOptions, RunCommandOptions, VerifyOptions>;
 
 /// Parses the arguments behind the program's name.
 ///

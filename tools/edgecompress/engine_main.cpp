@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/memory_budget.h"
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
@@ -11,10 +12,12 @@
 #include "edgecompress/interrupt.h"
 #include "edgecompress/progress_line.h"
 #include "edgecompress/recipe_parts.h"
+#include "edgecompress/request_flags.h"
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
 #include "pipeline/recipe_run.h"
 #include "pipeline/recover_run.h"
+#include "resume/run_journal.h"
 #include "tensor/runtime.h"
 
 namespace {
@@ -36,14 +39,40 @@ EvaluationOptions compute_options(const cli::ComputeFlags& flags) {
   return options;
 }
 
-RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& compute) {
+ResumeMode resume_mode(const cli::OutputFlags& output) {
+  if (output.no_resume) return ResumeMode::Never;
+  return output.fresh ? ResumeMode::Fresh : ResumeMode::Auto;
+}
+
+RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& compute,
+                       const std::vector<std::string>& arguments) {
   RunOptions options;
   options.model = output.model;
   options.output = output.output;
   options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
   options.compute = compute_options(compute);
   options.stop_requested = cli::take_interrupt;
+  options.memory_budget =
+      compute.max_memory.empty() ? default_memory_budget() : parse_memory_size(compute.max_memory);
+  options.resume = resume_mode(output);
+  options.request = cli::request_flags(arguments);
   return options;
+}
+
+/// Says on stderr what an interrupted run had done.
+void print_interrupted(const cli::OutputFlags& output) {
+  const std::optional<std::string> unit = interrupted_unit(output.output);
+  if (!unit || resume_mode(output) != ResumeMode::Auto) return;
+  std::cerr << "an interrupted run had finished " << *unit << " ("
+            << staging_place(output.output).string() << ")" << std::endl;
+}
+
+/// Says on stderr what a run that ends early leaves.
+void print_kept(const cli::OutputFlags& output) {
+  const std::optional<std::string> unit = interrupted_unit(output.output);
+  if (!unit) return;
+  std::cerr << *unit << " is done and kept in " << staging_place(output.output).string()
+            << "; the same command goes on behind it" << std::endl;
 }
 
 void print_report(const Report& report, const cli::OutputFlags& output) {
@@ -75,17 +104,35 @@ void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
 }
 
 struct Work {
+  const std::vector<std::string>& arguments;
   const Progress& progress;
 
+  /// Runs body(options), which writes a folder and returns the report.
+  template <typename Body>
+  void write(const cli::OutputFlags& output, const cli::ComputeFlags& compute,
+             const Body& body) const {
+    RunOptions run = run_options(output, compute, arguments);
+    print_interrupted(output);
+    try {
+      print_report(body(run), output);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::Conflict) print_kept(output);
+      throw;
+    } catch (...) {
+      print_kept(output);
+      throw;
+    }
+  }
+
   void operator()(const cli::PruneOptions& options) const {
-    print_report(run_recipe(cli::prune_recipe(options), "prune",
-                            run_options(options.output, options.compute), progress),
-                 options.output);
+    write(options.output, options.compute, [&](const RunOptions& run) {
+      return run_recipe(cli::prune_recipe(options), "prune", run, progress);
+    });
   }
   void operator()(const cli::QuantizeOptions& options) const {
-    print_report(run_recipe(cli::quantize_recipe(options), "quantize",
-                            run_options(options.output, options.compute), progress),
-                 options.output);
+    write(options.output, options.compute, [&](const RunOptions& run) {
+      return run_recipe(cli::quantize_recipe(options), "quantize", run, progress);
+    });
   }
   void operator()(const cli::RecoverOptions& options) const {
     RecoverRequest request{
@@ -94,23 +141,24 @@ struct Work {
         .choice = cli::training_choice(options),
         .evaluation = cli::recipe_with_texts({}, options.score_text).evaluation};
     if (options.samples > 0) request.text.samples = options.samples;
-    print_report(run_recover(request, run_options(options.output, options.compute), progress),
-                 options.output);
+    write(options.output, options.compute,
+          [&](const RunOptions& run) { return run_recover(request, run, progress); });
   }
   void operator()(const cli::ExportCommandOptions& options) const {
-    RunOptions run = run_options(options.output, options.compute);
-    run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
-    run.onnxruntime = options.onnxruntime;
-    print_report(run_export(cli::export_options(options, run.compute.num_threads), run, progress),
-                 options.output);
+    write(options.output, options.compute, [&](RunOptions& run) {
+      run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
+      run.onnxruntime = options.onnxruntime;
+      return run_export(cli::export_options(options, run.compute.num_threads), run, progress);
+    });
   }
   void operator()(const cli::RunCommandOptions& options) const {
-    RunOptions run = run_options(options.output, options.compute);
-    run.checkpoint = options.keep_checkpoint ? Checkpoint::Keep : Checkpoint::Discard;
-    run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
-    run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
-    run.onnxruntime = options.onnxruntime;
-    print_report(run_recipe(read_recipe(options.recipe), "run", run, progress), options.output);
+    write(options.output, options.compute, [&](RunOptions& run) {
+      run.checkpoint = options.keep_checkpoint ? Checkpoint::Keep : Checkpoint::Discard;
+      run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
+      run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+      run.onnxruntime = options.onnxruntime;
+      return run_recipe(read_recipe(options.recipe), "run", run, progress);
+    });
   }
   void operator()(const cli::EvalOptions& options) const {
     EvalRequest request{.model = options.model,
@@ -128,6 +176,7 @@ struct Work {
   void operator()(const cli::InspectOptions& options) const {
     cli::run_inspect(options, std::cout);
   }
+  void operator()(const cli::VerifyOptions& options) const { cli::run_verify(options, std::cout); }
 };
 
 int run(const std::vector<std::string>& arguments) {
@@ -142,7 +191,7 @@ int run(const std::vector<std::string>& arguments) {
     cli::stop_if_interrupted();
   };
   try {
-    std::visit(Work{progress}, *command);
+    std::visit(Work{arguments, progress}, *command);
   } catch (const cli::Interrupted& interrupted) {
     std::cerr << "stopped; nothing was published" << std::endl;
     return 128 + interrupted.signal;

@@ -5,6 +5,18 @@
 
 namespace edgecompress::cli {
 
+namespace {
+
+// LibTorch's allocator throws an error of its own, known by its text alone.
+constexpr const char* kTorchOutOfMemory = "DefaultCPUAllocator: ";
+
+int report_no_memory(std::ostream& err) {
+  err << "error[M-ALLOC]: out of memory; nothing was published" << std::endl;
+  return exit_code(ErrorKind::Memory);
+}
+
+}  // namespace
+
 int exit_code(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::Usage:
@@ -56,10 +68,10 @@ int run_reporting_errors(const std::function<int()>& body, std::ostream& err) {
         << std::endl;
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
-    err << "error[M-ALLOC]: out of memory; nothing was published" << std::endl;
-    return exit_code(ErrorKind::Memory);
+    return report_no_memory(err);
   } catch (const std::exception& error) {
     const std::string text = error.what();
+    if (text.find(kTorchOutOfMemory) != std::string::npos) return report_no_memory(err);
     err << "error[BUG]: this is a defect of edgecompress, please report it with the command line: "
         << printable(text.substr(0, text.find("\nException raised from"))) << std::endl;
     return 70;

@@ -7,6 +7,10 @@ namespace edgecompress::cli {
 /// write.
 void watch_signals();
 
+/// Ends the process with the exit code of Error{Io} when a mapped input file loses pages that are
+/// read. watch_signals() does this too.
+void watch_lost_pages();
+
 /// Thrown by stop_if_interrupted; unwinding deletes what was not published.
 struct Interrupted {
   int signal;

@@ -2,10 +2,12 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "base/memory_budget.h"
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
 #include "edgecompress/error_report.h"
+#include "edgecompress/interrupt.h"
 #include "llama/model_folder.h"
 
 namespace {
@@ -39,12 +41,14 @@ struct Preflight {
     return folder(options.output.model, options.compute);
   }
   int operator()(const cli::InspectOptions&) const { return 1; }
+  int operator()(const cli::VerifyOptions&) const { return 1; }
 
   static int folder(const std::filesystem::path& model, const cli::ComputeFlags& compute) {
     ModelFolder::open(model);
     return threads(compute);
   }
   static int threads(const cli::ComputeFlags& compute) {
+    if (!compute.max_memory.empty()) parse_memory_size(compute.max_memory);
     return compute.threads > 0 ? compute.threads : available_threads();
   }
 };
@@ -56,6 +60,9 @@ int run(const std::vector<std::string>& arguments) {
     cli::run_inspect(*inspect, std::cout);
     return 0;
   }
+  if (const auto* verify = std::get_if<cli::VerifyOptions>(&*command)) {
+    return cli::run_verify(*verify, std::cout);
+  }
   const int num_threads = std::visit(Preflight{}, *command);
   cli::start_engine(arguments, num_threads);
 }
@@ -64,6 +71,7 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a long run half way
+  cli::watch_lost_pages();
   const int code =
       cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv)); }, std::cerr);
   if (!std::cout.flush() && code == 0) {

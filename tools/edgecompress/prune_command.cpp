@@ -93,6 +93,7 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
   add_compute_flags(*command, options.compute);
+  add_memory_flag(*command, options.compute);
   command->footer(
       "Examples:\n"
       "  edgecompress prune --model llama -o llama-25 --ratio 25% --calibration calib.txt\n"

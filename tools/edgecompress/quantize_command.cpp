@@ -129,6 +129,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
   add_compute_flags(*command, options.compute);
+  add_memory_flag(*command, options.compute);
   command->footer(
       "Examples:\n"
       "  edgecompress quantize --model llama -o llama-gptq --method gptq --calibration calib.txt "

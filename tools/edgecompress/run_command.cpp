@@ -14,6 +14,7 @@ CLI::App* add_run(CLI::App& app, RunCommandOptions& options) {
                     "do not time the artifact against the dense one");
   command->add_option("--onnxruntime", options.onnxruntime, "ONNX Runtime library to run it with");
   add_compute_flags(*command, options.compute);
+  add_memory_flag(*command, options.compute);
   command->footer(
       "Examples:\n"
       "  edgecompress run recipes/quickstart.ec.yaml --model tests/models/mini-llama -o out\n"

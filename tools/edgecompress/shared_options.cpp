@@ -20,6 +20,13 @@ void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
       ->capture_default_str();
 }
 
+void add_memory_flag(CLI::App& command, ComputeFlags& flags) {
+  command
+      .add_option("--max-memory", flags.max_memory,
+                  "memory to stay within, for example 8GiB or 75%; the result is the same for any")
+      ->default_str("80% of the machine's or the cgroup's");
+}
+
 void add_output_flags(CLI::App& command, OutputFlags& flags) {
   command
       .add_option("--model", flags.model,
@@ -29,6 +36,10 @@ void add_output_flags(CLI::App& command, OutputFlags& flags) {
       ->required();
   command.add_flag("--overwrite", flags.overwrite,
                    "replace an output that edgecompress wrote before");
+  command.add_flag("--fresh", flags.fresh,
+                   "delete what an interrupted run left, instead of going on with it");
+  command.add_flag("--no-resume", flags.no_resume,
+                   "the same, and keep nothing to go on with when this run is interrupted");
   command.add_flag("--json", flags.json, "print the report as JSON on stdout");
 }
 

@@ -13,15 +13,21 @@ namespace edgecompress::cli {
 struct ComputeFlags {
   int threads = 0;             ///< 0: all that the process may use
   std::string device = "cpu";  ///< "cpu" or "cuda"
+  std::string max_memory;      ///< "8GiB", "75%"; empty: default_memory_budget()
   std::string dtype = "f32";   ///< of products: "f32" or "bf16"
 };
 void add_compute_flags(CLI::App& command, ComputeFlags& flags);
+
+/// --max-memory, for commands that walk over a model.
+void add_memory_flag(CLI::App& command, ComputeFlags& flags);
 
 /// Flags of every command that writes a folder.
 struct OutputFlags {
   std::filesystem::path model;
   std::filesystem::path output;
   bool overwrite = false;
+  bool fresh = false;      ///< delete what an interrupted run left
+  bool no_resume = false;  ///< the same, and leave nothing when interrupted
   bool json = false;
 };
 void add_output_flags(CLI::App& command, OutputFlags& flags);

@@ -1,0 +1,109 @@
+#include "pipeline/memory_need.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/memory_budget.h"
+#include "llama/linear_layers.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr std::uint64_t kFloat = 4;
+constexpr std::uint64_t kDouble = 8;
+// Measured on mini-llama, which needs some MiB itself: 138 MiB when it is rounded; the rest is for
+// workspaces of MKL and the allocator.
+constexpr std::uint64_t kProgram = std::uint64_t{256} << 20;
+// A Hessian, its damped copy, the factor of its inverse, and one matrix of work.
+constexpr std::uint64_t kHessianCopies = 4;
+// Of a row of logits: the model's and the dense one's, their log-probabilities and the divergence.
+constexpr std::uint64_t kLogitCopies = 6;
+// Inside a calibrated block: the windows, what o_proj reads, the states behind the attention.
+constexpr std::uint64_t kCalibrationSets = 3;
+
+std::uint64_t elements(MatrixShape shape) {
+  return static_cast<std::uint64_t>(shape.out_features * shape.in_features);
+}
+
+std::uint64_t largest_block(const LlamaConfig& config) {
+  std::uint64_t largest = 0;
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    std::uint64_t weights = 0;
+    for (const LinearKind kind : kLinearKinds) {
+      weights += elements(linear_shape(config, {block, kind}));
+    }
+    largest = std::max(largest, weights);
+  }
+  return largest;
+}
+
+std::uint64_t widest_input(const LlamaConfig& config) {
+  std::int64_t widest = config.hidden_size;
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      widest = std::max(widest, linear_shape(config, {block, kind}).in_features);
+    }
+  }
+  return static_cast<std::uint64_t>(widest);
+}
+
+std::uint64_t state_bytes(const std::optional<TokenWindows>& windows, const LlamaConfig& config) {
+  if (!windows) return 0;
+  return static_cast<std::uint64_t>(windows->count * windows->length * config.hidden_size) * kFloat;
+}
+
+std::uint64_t forward_bytes(const LlamaConfig& config, const TokenWindows& windows) {
+  const std::int64_t tokens = windows_at_once(windows.length) * windows.length;
+  const auto width = 6 * static_cast<std::uint64_t>(config.hidden_size) + 4 * widest_input(config);
+  return static_cast<std::uint64_t>(tokens) * width * kFloat;
+}
+
+void add_texts(MemoryNeed& need, const LlamaConfig& config, const WalkTexts& texts,
+               std::uint64_t stages) {
+  if (texts.calibration) {
+    need.state_sets += kCalibrationSets;
+    need.states += kCalibrationSets * state_bytes(texts.calibration, config);
+    need.forward = forward_bytes(config, *texts.calibration);
+  }
+  if (!texts.evaluation) return;
+  need.state_sets += stages;
+  need.states += stages * state_bytes(texts.evaluation, config);
+  const std::uint64_t logits =
+      static_cast<std::uint64_t>(texts.evaluation->length * config.vocab_size) * kFloat;
+  need.forward =
+      std::max({need.forward, forward_bytes(config, *texts.evaluation), kLogitCopies * logits});
+}
+
+}  // namespace
+
+MemoryNeed memory_need(const WalkPlan& plan, const WalkTexts& texts) {
+  const LlamaConfig& config = plan.configs.front();
+  const std::uint64_t stages = plan.steps.size() + 1;
+  const bool runs_texts = texts.calibration || texts.evaluation;
+  MemoryNeed need{.program = kProgram};
+  need.blocks = (stages + 2) * largest_block(config) * kFloat;
+  const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size);
+  need.tables = (runs_texts ? 9 : 4) * table;  // two tables as floats and one as codes, or one
+  if (plan.layer_need == CalibrationNeed::Hessian || plan.cut_need == CalibrationNeed::Hessian) {
+    need.hessians = kHessianCopies * widest_input(config) * widest_input(config) * kDouble;
+  }
+  add_texts(need, config, texts, stages);
+  return need;
+}
+
+HiddenStateStorage storage_within(std::uint64_t budget, const MemoryNeed& need) {
+  if (need.least() > budget) {
+    throw Error(ErrorKind::Memory, "M-BUDGET",
+                concat("this run needs at least ", memory_text(need.least()),
+                       " of memory and may take ", memory_text(budget),
+                       "; give a larger --max-memory, shorter windows, or fewer "
+                       "steps at a time"));
+  }
+  HiddenStateStorage storage;
+  if (need.state_sets > 0) {
+    storage.memory_limit_bytes = (budget - need.least()) / need.state_sets;
+  }
+  return storage;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+
+#include "calibrate/hidden_states.h"
+#include "pipeline/compression_walk.h"
+#include "pipeline/walk_plan.h"
+
+namespace edgecompress {
+
+/// What a walk holds at its peak, from shapes alone, in bytes; hidden states are not counted, as
+/// they can lie in a file. The parts are added as if their peaks fell together.
+struct MemoryNeed {
+  std::uint64_t program = 0;     ///< LibTorch and what it loads
+  std::uint64_t blocks = 0;      ///< a decoder block as floats, dense and after each step
+  std::uint64_t tables = 0;      ///< embedding and head, codes and floats
+  std::uint64_t hessians = 0;    ///< of a group of layers, with what is derived from them
+  std::uint64_t forward = 0;     ///< activations of the windows that go through a block together
+  std::uint64_t state_sets = 0;  ///< sets of hidden states that are there at a time
+  std::uint64_t states = 0;      ///< bytes of all of them
+
+  std::uint64_t least() const { return program + blocks + tables + hessians + forward; }
+};
+
+MemoryNeed memory_need(const WalkPlan& plan, const WalkTexts& texts);
+
+/// Where hidden states lie when a run may take `budget` bytes: in memory as long as what is left
+/// holds them, else in files.
+/// Throws Error{Memory} M-BUDGET with the bytes that are needed when it is too little for the rest.
+HiddenStateStorage storage_within(std::uint64_t budget, const MemoryNeed& need);
+
+}  // namespace edgecompress

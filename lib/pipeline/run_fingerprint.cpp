@@ -1,0 +1,77 @@
+#include "pipeline/run_fingerprint.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "base/sha256.h"
+#include "base/version.h"
+#include "tensor/runtime.h"
+
+namespace edgecompress {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kHashedEnd = std::size_t{1} << 20;
+
+std::string hash_of_file(const fs::path& path) {
+  const MappedFile file(path);
+  return sha256_hex(file.bytes());
+}
+
+/// The first MiB holds the header of most shards; a header that is longer shows in the tensors too.
+std::string shard_identity(const fs::path& path) {
+  const MappedFile file(path);
+  struct stat status{};
+  ensure(::stat(path.c_str(), &status) == 0, "a shard that was opened");
+  const std::span<const std::byte> bytes = file.bytes();
+  Sha256 hash;
+  hash.add(bytes.first(std::min(bytes.size(), kHashedEnd)));
+  hash.add(bytes.last(std::min(bytes.size(), kHashedEnd)));
+  return concat(bytes.size(), " bytes, modified ", status.st_mtim.tv_sec, ".",
+                status.st_mtim.tv_nsec, ", ends ", hash.hex_digest());
+}
+
+void add_model(Fingerprint& fingerprint, const ModelFolder& model) {
+  const fs::path& folder = model.path();
+  fingerprint.emplace_back("config.json", hash_of_file(folder / "config.json"));
+  for (const char* const name : kCopiedFiles) {
+    if (fs::exists(folder / name)) fingerprint.emplace_back(name, hash_of_file(folder / name));
+  }
+  for (const fs::path& file : model.store().files()) {
+    fingerprint.emplace_back(file.filename().string(), shard_identity(file));
+  }
+}
+
+void add_tokens(Fingerprint& fingerprint, const std::string& field,
+                const std::optional<TokenWindows>& windows) {
+  if (!windows) return;
+  fingerprint.emplace_back(
+      field, concat(windows->count, " windows of ", windows->length, " tokens, ", windows->sha256));
+}
+
+}  // namespace
+
+Fingerprint run_fingerprint(const std::string& command, const RunOptions& options,
+                            const ModelFolder& model, const Recipe* recipe,
+                            const WalkTexts* texts) {
+  Fingerprint fingerprint{{"edgecompress", kVersion},
+                          {"program", hash_of_file("/proc/self/exe")},
+                          {"LibTorch", torch_version()},
+                          {"instruction set", instruction_set()},
+                          {"command", command}};
+  fingerprint.insert(fingerprint.end(), options.request.begin(), options.request.end());
+  if (recipe != nullptr) fingerprint.emplace_back("recipe", recipe->source_text);
+  if (texts != nullptr) {
+    add_tokens(fingerprint, "calibration tokens", texts->calibration);
+    add_tokens(fingerprint, "evaluation tokens", texts->evaluation);
+  }
+  add_model(fingerprint, model);
+  return fingerprint;
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,435 @@
+"""Breaks the world around edgecompress and checks what it does: python3 fault_runs.py --program FILE --calls failing_calls.so
+
+Prints one row per fault, as docs/security.md has them. A fault must end in the expected exit code with the old state, and the same
+command must afterwards, undisturbed, give the bytes of a run that nobody disturbed.
+"""
+
+import argparse
+import errno
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from kill_runs import SOURCE, Bench, contents
+
+EXIT = {"malformed": 65, "missing": 66, "memory": 71, "output": 73, "io": 74, "conflict": 75, "numeric": 76}
+ROWS = []
+
+
+def row(number, fault):
+    def register(function):
+        ROWS.append((number, fault, function))
+        return function
+    return register
+
+
+class Faults(Bench):
+    """Runs the data-free command, with system calls that fail."""
+
+    def __init__(self, program, model, folder, calls, stride):
+        super().__init__(program, model, folder)
+        self.calls = calls
+        self.stride = stride
+        self.model = pathlib.Path(model)
+        self.number = 0
+        self.prepare(["round", "export", "mask", "recipe"])
+
+    def output(self):
+        self.number += 1
+        return self.folder / f"out-{self.number}"
+
+    def run(self, name="round", output=None, more=(), command=None, **environment):
+        arguments = command or [*self.commands[name], "-o", str(output)]
+        done = subprocess.run([self.program, *arguments, *more], capture_output=True,
+                              env={**os.environ, **environment})
+        return done.returncode, done.stderr.decode(errors="replace")
+
+    def fail(self, call, error, turn, sticky=False, name="round"):
+        """Exit code, message and output of a run whose turn-th call fails."""
+        output = self.output()
+        plan = f"{call}:{error}:{turn}" + (":sticky" if sticky else "")
+        code, text = self.run(name, output, LD_PRELOAD=self.calls, EDGECOMPRESS_FAIL=plan)
+        return code, text, output
+
+    def finish_command(self, arguments, output):
+        code, text = self.run(command=[*arguments, "-o", str(output)])
+        expect(code == 0, text)
+
+    def count(self, call, name="round"):
+        output = self.output()
+        code, text = self.run(name, output, LD_PRELOAD=self.calls, EDGECOMPRESS_FAIL=f"{call}:0:0",
+                              EDGECOMPRESS_FAIL_COUNT="1")
+        expect(code == 0, text)
+        return int(text.rsplit("calls: ", 1)[1])
+
+    def every_turn(self, call, error, code, words, sticky=False):
+        """The n-th call fails, for every stride-th n and the last: old state, and a second run is whole."""
+        runs = 0
+        for name in ("round", "export"):
+            total = self.count(call, name)
+            expect(total > 0, f"{name} makes no call of {call}")
+            for turn in sorted({*range(1, total + 1, self.stride), total}):
+                found, text, output = self.fail(call, error, turn, sticky, name)
+                where = f"{name}, {call} {turn} of {total}"
+                expect(found == code, f"{where}: exit code {found}\n{text}")
+                expect(words in text, f"{where}: no \"{words}\" in\n{text}")
+                expect(not output.exists(), f"{where}: something was published")
+                self.finish(name, output)
+                self.check_finished(name, output, where)
+                runs += 1
+        return f"exit {code}; {runs} calls failed, one after the other"
+
+
+def expect(holds, message):
+    if not holds:
+        raise AssertionError(message)
+
+
+@row("F4", "disk full while writing (ENOSPC, once and for good)")
+def disk_full(faults):
+    first = faults.every_turn("write", errno.ENOSPC, EXIT["io"], "free are")
+    second = faults.every_turn("write", errno.ENOSPC, EXIT["io"], "free are", sticky=True)
+    return f"{first}; {second}"
+
+
+@row("F4", "no space to reserve a shard")
+def no_space_reserved(faults):
+    return faults.every_turn("posix_fallocate", errno.ENOSPC, EXIT["io"], "needed")
+
+
+@row("F7", "fsync fails (EIO)")
+def sync_fails(faults):
+    return faults.every_turn("fsync", errno.EIO, EXIT["io"], "Input/output error")
+
+
+@row("F8", "short writes and interrupted ones (EINTR)")
+def short_writes(faults):
+    for error in ("short", errno.EINTR):
+        for turn, sticky in ((1, False), (9, False), *((((1, True)),) if error == "short" else ())):
+            code, text, output = faults.fail("write", error, turn, sticky)
+            expect(code == 0, text)
+            faults.check_finished("round", output, "short write")
+    return "not noticed: the same bytes"
+
+
+@row("F9", "close fails (EIO)")
+def close_fails(faults):
+    total = faults.count("close")
+    for turn in sorted({*range(1, total + 1, faults.stride), total}):
+        code, text, output = faults.fail("close", errno.EIO, turn)
+        if code == 0:  # of a folder or of a file that was only read
+            faults.check_finished("round", output, f"close {turn}")
+            continue
+        expect(code == EXIT["io"] and not output.exists(), text)
+        faults.finish("round", output)
+        faults.check_finished("round", output, f"close {turn}")
+    return "exit 74, or the same bytes where only a folder or an input was closed"
+
+
+@row("F11", "a file cannot be created")
+def create_fails(faults):
+    return faults.every_turn("create", errno.EACCES, EXIT["output"], "Permission denied")
+
+
+@row("F2", "the renames of journal and output fail")
+def rename_fails(faults):
+    code, text, output = faults.fail("renameat2", errno.EIO, 1)
+    expect(code == EXIT["io"] and not output.exists(), text)
+    faults.finish("round", output)
+    faults.check_finished("round", output, "rename")
+    for turn in (1, 3):
+        code, text, output = faults.fail("rename", errno.EIO, turn)
+        expect(code == EXIT["io"] and not output.exists(), text)
+        faults.finish("round", output)
+        faults.check_finished("round", output, "rename of the journal")
+    return "exit 74, old state"
+
+
+@row("F10", "the output's parent is missing, or a file")
+def parent_missing(faults):
+    for parent in (faults.folder / "no", faults.folder / "kills.ec.yaml"):
+        code, text = faults.run(output=parent / "out")
+        expect(code == EXIT["output"] and str(parent) in text, text)
+    return "exit 73"
+
+
+def mounted(faults, options):
+    """A file system of its own, or None where mounting is not permitted."""
+    point = faults.output()
+    point.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(point)], capture_output=True)
+    return point if done.returncode == 0 else None
+
+
+@row("F4", "a file system of 3 MiB")
+def small_file_system(faults):
+    point = mounted(faults, "size=3m")
+    if point is None:
+        return "skipped: mounting is not permitted here"
+    try:
+        output = point / "out"
+        code, text = faults.run(output=output)
+        expect(code == EXIT["io"] and not output.exists(), text)
+        subprocess.run(["mount", "-o", "remount,size=30m", str(point)], check=True)
+        faults.finish("round", output)
+        faults.check_finished("round", output, "after more space")
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+    return "exit 74; after making room the same command goes on"
+
+
+@row("F11", "a read-only file system")
+def read_only_file_system(faults):
+    point = mounted(faults, "size=3m,ro")
+    if point is None:
+        return "skipped: mounting is not permitted here"
+    try:
+        code, text = faults.run(output=point / "out")
+        expect(code == EXIT["output"], text)
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+    return "exit 73"
+
+
+@row("F4", "a limit on file sizes (SIGXFSZ)")
+def file_size_limit(faults):
+    output = faults.output()
+    code = subprocess.run(["sh", "-c", f'ulimit -f 100; "$0" "$@" 2>/dev/null', faults.program,
+                           *faults.commands["round"], "-o", str(output)]).returncode
+    expect(code == EXIT["io"] and not output.exists(), f"exit code {code}")
+    return "exit 74"
+
+
+@row("F12", "the output exists")
+def output_exists(faults):
+    output = faults.output()
+    faults.finish("round", output)
+    before = contents(output)
+    code, text = faults.run(output=output)
+    expect(code == EXIT["output"] and "--overwrite" in text, text)
+    code, text = faults.run(output=output, more=["--overwrite"])
+    expect(code == 0 and contents(output) == before, text)
+    return "exit 73; replaced whole with --overwrite"
+
+
+@row("F13", "input and output are the same, or nested, by a link too")
+def nested(faults):
+    link = faults.output()
+    link.symlink_to(faults.model)
+    for output in (faults.model, faults.model / "out", link, link / "out"):
+        code, text = faults.run(output=output, more=["--overwrite"])
+        expect(code == 2 and "O-NESTED" in text, text)
+    return "exit 2"
+
+
+@row("F14", "two writers of one output")
+def two_writers(faults):
+    output = faults.output()
+    first = faults.start("round", output)
+    lock = pathlib.Path(str(output) + ".lock")
+    while not lock.exists() and first.poll() is None:
+        time.sleep(0.001)
+    code, text = faults.run(output=output)
+    first.communicate()
+    expect(first.returncode == 0, "the first writer was disturbed")
+    expect(code in (EXIT["conflict"], EXIT["output"]), text)  # 73 when the first was through already
+    faults.check_finished("round", output, "two writers")
+    return "exit 75, the first is not disturbed"
+
+
+@row("F15", "the holder of the lock was killed")
+def lock_holder_killed(faults):
+    output = faults.output()
+    process = faults.start("round", output, kill_at="file-written:2")
+    process.communicate()
+    expect(process.returncode == -signal.SIGKILL, "not killed")
+    faults.finish("round", output)
+    faults.check_finished("round", output, "killed holder")
+    return "the next run goes on"
+
+
+def model_copy(faults):
+    model = faults.output()
+    shutil.copytree(faults.model, model)
+    return model
+
+
+@row("F16", "a shard cut in its header, in the middle, before its last byte")
+def truncated(faults):
+    model = model_copy(faults)
+    shard = model / "model.safetensors"
+    size = shard.stat().st_size
+    for length in (size - 1, size // 2, 1000, 4, 0):
+        os.truncate(shard, length)
+        output = faults.output()
+        code, text = faults.run(command=["quantize", "--model", str(model), "-o", str(output)])
+        expect(code == EXIT["malformed"] and not output.exists(), text)
+    return "exit 65"
+
+
+@row("F18", "a shard is made shorter, or rewritten, during the run")
+def changed_input(faults):
+    model = model_copy(faults)
+    shard = model / "model.safetensors"
+    whole = shard.read_bytes()
+    for change in (lambda: os.truncate(shard, 4096), lambda: os.utime(shard)):
+        shard.write_bytes(whole)
+        output = faults.output()
+        process = subprocess.Popen([faults.program, "quantize", "--model", str(model), "-o", str(output)],
+                                   stderr=subprocess.PIPE)
+        partial = pathlib.Path(str(output) + ".partial")
+        while not partial.exists() and process.poll() is None:
+            time.sleep(0.001)
+        change()
+        text = process.communicate()[1].decode()
+        expect(process.returncode == EXIT["io"] and "S38" in text, f"exit code {process.returncode}\n{text}")
+        expect(not output.exists(), "something was published")
+    return "exit 74, no death by SIGBUS"
+
+
+def overwrite_weight(model, value, count=1):
+    """Puts 16-bit values at the start of block 1's gate_proj."""
+    shard = model / "model.safetensors"
+    data = bytearray(shard.read_bytes())
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + length])
+    begin = 8 + length + header["model.layers.1.mlp.gate_proj.weight"]["data_offsets"][0]
+    data[begin:begin + 2 * count] = value.to_bytes(2, "little") * count
+    shard.write_bytes(data)
+
+
+@row("F19", "NaN and infinity in a weight")
+def nonfinite_weights(faults):
+    for value in (0x7E00, 0x7C00, 0xFC00):
+        model = model_copy(faults)
+        overwrite_weight(model, value)
+        for arguments in (["quantize", "--group-size", "32"], ["prune", "--mask", "2:4"]):
+            output = faults.output()
+            code, text = faults.run(command=[*arguments, "--model", str(model), "-o", str(output)])
+            expect(code == EXIT["numeric"] and "model.layers.1.mlp.gate_proj" in text, f"{code}\n{text}")
+            expect(not output.exists(), "something was published")
+            expect(not pathlib.Path(str(output) + ".partial").exists(), "something was left")
+    return "exit 76, with the layer; nothing is left"
+
+
+@row("F21", "a row of zeros")
+def zero_row(faults):
+    model = model_copy(faults)
+    overwrite_weight(model, 0, 256)
+    output = faults.output()
+    faults.finish_command(["quantize", "--group-size", "32", "--model", str(model)], output)
+    faults.verify(output, "a row of zeros")
+    return "quantized; the output verifies"
+
+
+@row("F27", "an allocation of 64 KiB or more fails")
+def allocation_fails(faults):
+    runs, survived = 0, 0
+    for name in ("round", "mask"):
+        total = faults.count("malloc", name)
+        for turn in sorted({*range(1, total + 1, 5 * faults.stride), total}):
+            code, text, output = faults.fail("malloc", errno.ENOMEM, turn, name=name)
+            where = f"{name}, allocation {turn} of {total}"
+            runs += 1
+            if code == 0:  # somebody had another way
+                survived += 1
+            else:
+                expect(code == EXIT["memory"] and "M-ALLOC" in text, f"{where}: exit code {code}\n{text}")
+                expect(not output.exists(), f"{where}: something was published")
+                faults.finish(name, output)
+            faults.check_finished(name, output, where)
+    return f"exit 71; {runs} allocations failed one after the other, {survived} without harm"
+
+
+@row("F28", "less memory than the run needs")
+def little_memory(faults):
+    output = faults.output()
+    code, text = faults.run(output=output, more=["--max-memory", "20MiB"])
+    expect(code == EXIT["memory"] and "M-BUDGET" in text and "needs at least" in text, text)
+    return "exit 71 before any work, with the number that is needed"
+
+
+@row("F30", "SIGINT, SIGTERM and SIGHUP")
+def signals(faults):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        output = faults.output()
+        process = faults.start("recipe", output)
+        journal = pathlib.Path(str(output) + ".partial/resume/state.json")
+        while not journal.exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(number)
+        text = process.communicate()[1].decode()
+        expect(process.returncode == 128 + number, f"exit code {process.returncode}\n{text}")
+        expect("the same command goes on" in text and not output.exists(), text)
+        if number == signal.SIGINT:
+            faults.finish("recipe", output)
+            continue
+        shutil.rmtree(str(output) + ".partial")
+    return "exit 130, 143, 129; the same command goes on"
+
+
+@row("F31", "standard output full, closed, or a pipe that nobody reads; standard error closed")
+def streams(faults):
+    shell = ["sh", "-c"]
+    program = faults.program
+    full = subprocess.run([*shell, f"{program} inspect {faults.model} --json >/dev/full 2>/dev/null"]).returncode
+    expect(full == EXIT["io"], f"full: {full}")
+    pipe = subprocess.run([*shell, f"{program} inspect {faults.model} --json | head -c 1 >/dev/null"]).returncode
+    expect(pipe == 0, f"pipe: {pipe}")
+    output = faults.output()
+    command = " ".join(faults.commands["round"])
+    closed = subprocess.run([*shell, f"{program} {command} -o {output} >/dev/null 2>&-"]).returncode
+    expect(closed == 0, f"closed: {closed}")
+    faults.check_finished("round", output, "stderr closed")
+    return "exit 74 when full; a run needs no standard error"
+
+
+@row("F34", "TZ, locales, HOME unset, the working folder deleted")
+def environments(faults):
+    for environment in ({"TZ": "Pacific/Kiritimati"}, {"LC_ALL": "de_DE.UTF-8"}, {"LC_ALL": "tr_TR.UTF-8"},
+                        {"LC_ALL": "POSIX"}, {"HOME": ""}):
+        output = faults.output()
+        code, text = faults.run(output=output, **environment)
+        expect(code == 0, text)
+        faults.check_finished("round", output, str(environment))
+    output = faults.output()
+    gone = faults.output()
+    command = " ".join(faults.commands["round"])
+    code = subprocess.run(["sh", "-c", f"mkdir {gone} && cd {gone} && rmdir {gone} && {faults.program} {command} -o {output}"],
+                          capture_output=True).returncode
+    expect(code == 0, f"exit code {code}")
+    faults.check_finished("round", output, "working folder deleted")
+    return "the same bytes"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--calls", required=True, help="the built failing_calls module")
+    parser.add_argument("--model", default=str(SOURCE / "tests/models/mini-llama"))
+    parser.add_argument("--stride", type=int, default=1, help="of the calls that can fail every n-th, and the last")
+    parser.add_argument("--only", default="", help="one row, F4 for example")
+    options = parser.parse_args()
+    failures = 0
+    with tempfile.TemporaryDirectory(prefix="edgecompress-faults-") as folder:
+        faults = Faults(options.program, options.model, pathlib.Path(folder), options.calls, options.stride)
+        for number, fault, check in ROWS:
+            if options.only not in ("", number):
+                continue
+            begin = time.monotonic()
+            try:
+                print(f"| {number} | {fault} | {check(faults)} | {time.monotonic() - begin:.1f} s", flush=True)
+            except (AssertionError, SystemExit) as failure:
+                failures += 1
+                print(f"| {number} | {fault} | FAILED: {failure}", flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
