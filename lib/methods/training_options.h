@@ -34,8 +34,8 @@ struct TrainingOptions {
   TrainingLoss loss = TrainingLoss::CrossEntropy;
   std::int64_t epochs = 3;
   std::int64_t batch = 8;  ///< windows per step; gradients add up over pieces of about 4096 tokens
-  double learning_rate = 1e-4;        ///< of weights
-  double scale_learning_rate = 3e-3;  ///< of scales and norms, relative to their starting values
+  double learning_rate = 1e-5;        ///< of weights
+  double scale_learning_rate = 1e-3;  ///< of scales and norms, relative to their starting values
   double max_gradient_norm = 1;       ///< longer gradients, over all parameters, are shortened
   double held_out_share = 0.1;        ///< of the windows; at most 64 of them
   std::uint64_t seed = 0;             ///< of the order of the windows
