@@ -175,7 +175,10 @@ RoundedLayer::RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dens
     constexpr double kCellHalf = 0.49;  // half a step would round to a neighbour
     const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / scales;
     if (!keep_.defined()) keep_ = zero_mask(wanted, ZeroWeights::Keep);
-    start = at::clamp(wanted, steps - kCellHalf, steps + kCellHalf);
+    // A weight that compensation moved to another code starts in the middle of its cell: at the
+    // edge towards its floating value the first steps would undo the compensation.
+    const at::Tensor inside = (wanted - steps).abs().le(0.5);
+    start = at::where(inside, at::clamp(wanted, steps - kCellHalf, steps + kCellHalf), steps);
     if (keep_.defined()) start = start * keep_;
   }
   weight_ = leaf(start * scales);

@@ -88,9 +88,9 @@ class FloatLayer {
 /// Source: LSQ, arXiv 1902.08153, eq. 3; EfficientQAT, arXiv 2407.11062, appendix.
 class RoundedLayer {
  public:
-  /// dense: the layer's floating weights [out, in], or undefined. Each weight starts where dense
-  /// has it, but within its code's cell: the codes are those of `matrix`. A weight that is 0 in
-  /// dense stays 0 in any case.
+  /// dense: the layer's floating weights [out, in], or undefined. A weight starts where dense has
+  /// it when that rounds to its code in `matrix`, else in the middle of the code's cell. A weight
+  /// that is 0 in dense stays 0 in any case.
   RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dense, at::Device device,
                const TrainingOptions& options);
   at::Tensor weight() const;

@@ -90,7 +90,8 @@ class Student:
         if part == "scales":
             self.made[name] = lambda: (codes * scale()).view(value.shape)
             return
-        start = (value.view(codes.shape) / scales[..., None]).clamp(codes - 0.49, codes + 0.49)
+        wanted = value.view(codes.shape) / scales[..., None]
+        start = torch.where((wanted - codes).abs() <= 0.5, wanted.clamp(codes - 0.49, codes + 0.49), codes)
         weight = self.parameter(start * scales[..., None], 0)
         def make():
             inside = (weight / scale()).clamp(-8, 7)
