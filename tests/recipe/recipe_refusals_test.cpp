@@ -316,7 +316,7 @@ const std::vector<Refusal>& refusals() {
        "R17",
        "7:24",
        {"both skip: true and weights"}},
-      {steps("- {id: a, recover: {epochs: 2}}\n"), "R17", "4:10", {"training needs a text"}},
+      {steps("- {id: a, recover: {epochs: 2}}\n"), "R17", "4:11", {"training needs a text"}},
       {quantize("    qat: auto\n"), "R17", "7:5", {"training needs a text"}},
       {steps("- {id: a, recover: {text: t}}\n- {id: b, quantize: {method: rtn}}\n"),
        "R17",
