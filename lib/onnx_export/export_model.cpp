@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kOpset = 21;
 const std::string kGraphFile = "model.onnx";
 const std::string kDataFile = "model.onnx.data";
+constexpr std::string_view kEmptyConfig = "{}\n";
 constexpr std::uint64_t kLargestCopiedFile = std::uint64_t{256} << 20;
 
 constexpr std::array kCopiedFiles{
@@ -121,7 +122,7 @@ void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& 
         "the model folder has no tokenizer.json: onnxruntime-genai loads the model but no "
         "tokenizer");
   } else if (!artifact.file_sha256.contains("tokenizer_config.json")) {
-    folder.write("tokenizer_config.json", "{}\n");
+    folder.write("tokenizer_config.json", kEmptyConfig);
     artifact.warnings.push_back(
         "the model folder has no tokenizer_config.json: an empty one was written, so "
         "onnxruntime-genai takes token 0 as the begin token");
@@ -148,6 +149,25 @@ GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& opti
   return config;
 }
 
+/// Fills `graph` for a model and returns what genai_config.json has to say.
+GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& options,
+                              GraphBuilder& graph, std::vector<std::string>& warnings) {
+  check_options(options);
+  ExportContext context{.model = model,
+                        .graph = graph,
+                        .context_length = options.context_length == 0
+                                              ? model.config().max_position_embeddings
+                                              : options.context_length,
+                        .cache_head_dim = std::holds_alternative<GenaiFormat>(options.format)
+                                              ? genai_cache_head_dim(model.config())
+                                              : model.config().head_dim,
+                        .num_threads = options.num_threads,
+                        .warnings = warnings};
+  const GenaiConfigOptions config = build_graph(context, options);
+  if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
+  return config;
+}
+
 std::string joined(const std::vector<std::string>& modules) {
   std::string text;
   for (const std::string& module : modules) text += (text.empty() ? "" : ",") + module;
@@ -159,21 +179,9 @@ std::string joined(const std::vector<std::string>& modules) {
 OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          StagedFolder& output, const std::string& subfolder,
                          const Progress& progress) {
-  check_options(options);
   OnnxArtifact artifact;
   GraphBuilder graph(kOpset);
-  ExportContext context{.model = model,
-                        .graph = graph,
-                        .context_length = options.context_length == 0
-                                              ? model.config().max_position_embeddings
-                                              : options.context_length,
-                        .cache_head_dim = std::holds_alternative<GenaiFormat>(options.format)
-                                              ? genai_cache_head_dim(model.config())
-                                              : model.config().head_dim,
-                        .num_threads = options.num_threads,
-                        .warnings = artifact.warnings};
-  const GenaiConfigOptions config = build_graph(context, options);
-  if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
+  const GenaiConfigOptions config = fill_graph(model, options, graph, artifact.warnings);
 
   const std::vector<Initializer>& tensors = graph.initializers();
   const ExternalDataPlan plan = plan_external_data(tensors);
@@ -191,6 +199,24 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
   artifact.graph = folder.path_of(kGraphFile);
   validate_onnx_folder(artifact.graph);
   return artifact;
+}
+
+ArtifactSizes plan_onnx(const ModelFolder& model, const ExportOptions& options) {
+  ArtifactSizes sizes;
+  GraphBuilder graph(kOpset);
+  const GenaiConfigOptions config = fill_graph(model, options, graph, sizes.warnings);
+  const ExternalDataPlan plan = plan_external_data(graph.initializers());
+  sizes.data_bytes = plan.total_bytes;
+  sizes.graph_bytes = graph.serialize(plan.offsets, kDataFile).size();
+  sizes.other_bytes = genai_config_text(model.config(), config).size();
+  for (const std::string file : kCopiedFiles) {
+    const std::filesystem::path source = model.path() / file;
+    if (std::filesystem::exists(source)) sizes.other_bytes += std::filesystem::file_size(source);
+  }
+  const bool adds_config = std::filesystem::exists(model.path() / "tokenizer.json") &&
+                           !std::filesystem::exists(model.path() / "tokenizer_config.json");
+  if (adds_config) sizes.other_bytes += kEmptyConfig.size();
+  return sizes;
 }
 
 }  // namespace edgecompress

@@ -65,6 +65,19 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          StagedFolder& output, const std::string& subfolder,
                          const Progress& progress);
 
+/// Sizes of the files that export_onnx would write.
+struct ArtifactSizes {
+  std::uint64_t data_bytes = 0;   ///< model.onnx.data
+  std::uint64_t graph_bytes = 0;  ///< model.onnx
+  std::uint64_t other_bytes = 0;  ///< genai_config.json and the copied files
+  std::vector<std::string> warnings;
+  std::uint64_t total() const { return data_bytes + graph_bytes + other_bytes; }
+};
+
+/// To the byte. Builds the whole graph and reads what lies in it: norms, biases, tensors below
+/// 1 KiB. Throws as export_onnx does before a weight is read.
+ArtifactSizes plan_onnx(const ModelFolder& model, const ExportOptions& options);
+
 /// Writes the graph of an artifact once more, over the same data file and so into the same folder,
 /// with every MatMulNBits at accuracy level 0: the form that computes exactly with the dequantized
 /// weights, for comparison. 8-bit layers run some 60 times slower in it. Throws Error{Usage} X5 for

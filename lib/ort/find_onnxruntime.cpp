@@ -53,7 +53,8 @@ fs::path find_onnxruntime(const fs::path& named) {
   const fs::path program = fs::read_symlink("/proc/self/exe", no_proc);
   if (!no_proc) {
     const fs::path beside = program.parent_path();
-    for (const fs::path& folder : {beside, beside.parent_path() / "lib"}) {
+    const fs::path prefix = beside.parent_path();
+    for (const fs::path& folder : {beside, prefix / "lib", prefix / "libexec/edgecompress"}) {
       const fs::path found = library_in(folder);
       if (!found.empty()) return found;
       tried += concat("\n  libonnxruntime.so* in ", folder);

@@ -15,9 +15,9 @@ class LoadedGraph;    // not part of the interface
 struct RuntimeState;  // not part of the interface
 
 /// Where ONNX Runtime's library lies. Order: `named` when not empty, the environment variable
-/// EDGECOMPRESS_ONNXRUNTIME, libonnxruntime.so* beside the running program or in ../lib of it, the
-/// path given at configure time. The first two are wishes: when such a file is absent, no later
-/// place is looked at.
+/// EDGECOMPRESS_ONNXRUNTIME, libonnxruntime.so* beside the running program or in ../lib or
+/// ../libexec/edgecompress of it, the path given at configure time. The first two are wishes: when
+/// such a file is absent, no later place is looked at.
 /// Throws Error{Missing} that lists what was tried.
 std::filesystem::path find_onnxruntime(const std::filesystem::path& named);
 

@@ -8,10 +8,39 @@
 #include "base/version.h"
 #include "llama/linear_layers.h"
 #include "pipeline/run_environment.h"
+#include "report/html_report.h"
+#include "report/model_card.h"
 
 namespace edgecompress {
+namespace {
+
+std::string source_license(const std::filesystem::path& model) {
+  constexpr std::uint64_t kLargestCard = std::uint64_t{1} << 20;
+  const std::filesystem::path card = model / "README.md";
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(card, error) ||
+      std::filesystem::file_size(card, error) > kLargestCard) {
+    return {};
+  }
+  return license_of_card(read_text_file(card, kLargestCard));
+}
+
+}  // namespace
+
 std::string format_name(const OnnxFormat& format) {
   return std::holds_alternative<GenaiFormat>(format) ? "genai" : "onnx";
+}
+
+ExportOptions export_options(const ExportStep& step, int num_threads) {
+  ExportOptions exporting;
+  if (step.format == ExportFormat::Genai) {
+    exporting.format = GenaiFormat{.accuracy_level = step.accuracy_level};
+  } else {
+    exporting.format = StandardFormat{};
+  }
+  exporting.context_length = step.context_length;
+  exporting.num_threads = num_threads;
+  return exporting;
 }
 
 Report report_of_input(const ModelFolder& model, const std::string& command) {
@@ -30,8 +59,14 @@ Report report_of_input(const ModelFolder& model, const std::string& command) {
 }
 
 void publish_with_report(StagedFolder& output, const Report& report,
-                         std::map<std::string, std::string> files) {
+                         std::map<std::string, std::string> files,
+                         const std::filesystem::path& source) {
   files["report.json"] = output.write("report.json", report_json(report).dump(1) + "\n");
+  files["report.html"] = output.write("report.html", html_report(report));
+  files["report.md"] = output.write("report.md", markdown_report(report));
+  if (!files.contains("README.md")) {
+    files["README.md"] = output.write("README.md", model_card(report, source_license(source)));
+  }
   nlohmann::ordered_json manifest{{"schema", "edgecompress.manifest/v1"},
                                   {"tool_version", kVersion},
                                   {"files", nlohmann::ordered_json::object()}};
@@ -64,7 +99,7 @@ Report run_export(const ExportOptions& exporting, const RunOptions& options,
   report.artifact = checked;
   report.bytes_after = checked.size_bytes;
   report.environment = clock.environment(options.compute.num_threads);
-  publish_with_report(output, report, artifact.file_sha256);
+  publish_with_report(output, report, artifact.file_sha256, options.model);
   return report;
 }
 

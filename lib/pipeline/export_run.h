@@ -4,6 +4,7 @@
 #include "onnx_export/export_model.h"
 #include "pipeline/artifact_check.h"
 #include "pipeline/run_options.h"
+#include "recipe/recipe.h"
 #include "report/report.h"
 
 namespace edgecompress {
@@ -14,13 +15,19 @@ namespace edgecompress {
 Report run_export(const ExportOptions& exporting, const RunOptions& options,
                   const Progress& progress);
 
+/// What a recipe's export step asks for.
+ExportOptions export_options(const ExportStep& step, int num_threads);
+
 /// "genai" or "onnx".
 std::string format_name(const OnnxFormat& format);
 
-/// Writes report.json and edgecompress.manifest.json (size and SHA-256 of every file) and publishes
-/// the folder. files: name -> SHA-256 of what is in the folder already.
+/// Writes report.json, report.html, report.md, a model card (README.md) and
+/// edgecompress.manifest.json (size and SHA-256 of every file) and publishes the folder.
+/// files: name -> SHA-256 of what is in the folder already. source: the model folder, whose
+/// README.md may state a license.
 void publish_with_report(StagedFolder& output, const Report& report,
-                         std::map<std::string, std::string> files);
+                         std::map<std::string, std::string> files,
+                         const std::filesystem::path& source);
 
 /// The parts of a report that describe the input.
 Report report_of_input(const ModelFolder& model, const std::string& command);

@@ -93,18 +93,6 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
   }
 }
 
-ExportOptions export_options(const ExportStep& step, int num_threads) {
-  ExportOptions exporting;
-  if (step.format == ExportFormat::Genai) {
-    exporting.format = GenaiFormat{.accuracy_level = step.accuracy_level};
-  } else {
-    exporting.format = StandardFormat{};
-  }
-  exporting.context_length = step.context_length;
-  exporting.num_threads = num_threads;
-  return exporting;
-}
-
 /// The dense model as a float artifact of the same format, only to be timed.
 DecoderSpeed dense_speed(const ModelFolder& model, const ExportOptions& exporting,
                          StagedFolder& output, const TokenWindows& windows,
@@ -247,7 +235,9 @@ class RecipeRun {
       report_.environment.artifact_decode_tokens_per_second =
           artifact_speed_->decode_tokens_per_second;
     }
-    publish_with_report(output_, report_, std::move(files));
+    report_.gates = judge(recipe_.gates, report_);
+    if (options_.gate_failure == GateFailure::Discard && !all_passed(report_.gates)) return;
+    publish_with_report(output_, report_, std::move(files), options_.model);
   }
 
   const Recipe& recipe_;

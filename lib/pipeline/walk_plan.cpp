@@ -116,19 +116,6 @@ std::string form_name(const StoredForm& form) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config) {
-  std::vector<std::pair<std::string, MatrixShape>> matrices;
-  const MatrixShape table{.out_features = config.vocab_size, .in_features = config.hidden_size};
-  matrices.emplace_back(kEmbeddingModule, table);
-  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    for (const LinearKind kind : kLinearKinds) {
-      matrices.emplace_back(module_name({block, kind}), linear_shape(config, {block, kind}));
-    }
-  }
-  if (!config.tie_word_embeddings) matrices.emplace_back(kHeadModule, table);
-  return matrices;
-}
-
 std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form) {
   std::int64_t bytes = 0;
   for (const TensorHeader& tensor : weight_headers(module, shape, form)) {

@@ -51,7 +51,4 @@ TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& pla
 /// points.
 std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form);
 
-/// Name and shape of every matrix of a model: embedding, linear layers by block, head unless tied.
-std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config);
-
 }  // namespace edgecompress

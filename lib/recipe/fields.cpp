@@ -35,6 +35,21 @@ std::vector<const Field*> fields_of(const Shape& shape, std::string_view method)
   return out;
 }
 
+/// The keys a map must have; those of methods only when it names the method.
+std::vector<const Field*> required_fields(const Shape& shape, std::string_view method) {
+  std::vector<const Field*> out;
+  const auto add = [&](std::span<const Field> fields) {
+    for (const Field& field : fields) {
+      if (field.presence == Presence::Required) out.push_back(&field);
+    }
+  };
+  add(shape.fields);
+  for (const MethodFields& row : shape.methods) {
+    if (row.name == method) add(row.fields);
+  }
+  return out;
+}
+
 /// Adds the path of every map that knows the key.
 void find_owners(std::string_view key, const Shape& shape, std::vector<std::string>& owners) {
   const auto visit = [&](const Field& field, const std::string& owner) {
@@ -119,6 +134,14 @@ class ValueCheck {
         return share(value);
       case FieldKind::Boolean:
         return boolean(value);
+      case FieldKind::Increase:
+        return number(value, "a share such as 1% or 0.01, not negative",
+                      [](double found) { return found >= 0; });
+      case FieldKind::Size:
+        return size(value);
+      case FieldKind::Number:
+        return number(value, "a number such as 1.5, more than 0",
+                      [](double found) { return found > 0; });
       case FieldKind::Choice:
         return choice(value);
       case FieldKind::GroupSize:
@@ -129,6 +152,8 @@ class ValueCheck {
         return each(value, &ValueCheck::text_item);
       case FieldKind::Targets:
         return each(value, &ValueCheck::target);
+      case FieldKind::Bases:
+      case FieldKind::Variables:
       case FieldKind::Object:
       case FieldKind::Objects:
         return;  // check_shape walks them
@@ -296,6 +321,21 @@ class ValueCheck {
                  meant_percent ? concat("did you mean ", value.text, "%?") : "");
   }
 
+  template <typename Fits>
+  void number(const YamlNode& value, std::string_view expected, const Fits& fits) const {
+    if (!scalar(value, expected)) return;
+    const bool percent = value.text.ends_with('%');
+    const std::optional<double> found = parse_share(value.text);
+    if (!found || (percent && field_.kind == FieldKind::Number)) return wrong_type(value, expected);
+    if (value.quoted && !percent) return wrong_type(value, expected, "remove the quotes");
+    if (!fits(*found)) out_of_range(value, std::string(expected));
+  }
+
+  void size(const YamlNode& value) const {
+    constexpr std::string_view kExpected = "a size such as 4GiB, 500MB or a number of bytes";
+    if (scalar(value, kExpected) && !parse_size(value.text)) wrong_type(value, kExpected);
+  }
+
   void boolean(const YamlNode& value) const {
     if (!scalar(value, "true or false")) return;
     const bool fits = value.text == "true" || value.text == "false";
@@ -396,8 +436,8 @@ void check_shape(const YamlNode& node, const Shape& shape, const Shape& root, Pr
       check_field(entry.value, **field, shape, root, problems);
     }
   }
-  for (const Field* field : fields) {
-    if (field->presence == Presence::Optional || node.find(field->key) != nullptr) continue;
+  for (const Field* field : required_fields(shape, method)) {
+    if (node.find(field->key) != nullptr) continue;
     problems.add({std::string(field->missing_code),
                   concat("key `", field->key, "` is missing ", shape_name(shape)),
                   node.at,

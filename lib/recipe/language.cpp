@@ -219,6 +219,8 @@ constexpr std::array kStepFields{
     Field{.key = "mask", .kind = FieldKind::Object, .shape = &kMaskShape},
     Field{.key = "quantize", .kind = FieldKind::Object, .shape = &kQuantizeShape},
     Field{.key = "export", .kind = FieldKind::Object, .shape = &kExportShape},
+    Field{.key = "remove", .kind = FieldKind::Boolean},
+    Field{.key = "after", .kind = FieldKind::Name},
 };
 constexpr Shape kStepShape{"steps", kStepFields};
 
@@ -247,6 +249,70 @@ constexpr std::array kEvaluateFields{
 };
 constexpr Shape kEvaluateShape{"evaluate", kEvaluateFields};
 
+// Gates: the metric decides which key holds the limit.
+
+template <FieldKind kKind>
+constexpr std::array kUpperLimit{
+    Field{.key = "max", .kind = kKind, .presence = Presence::Required}};
+template <FieldKind kKind>
+constexpr std::array kLowerLimit{
+    Field{.key = "min", .kind = kKind, .presence = Presence::Required}};
+constexpr std::array kIncreaseLimit{
+    Field{.key = "max_increase", .kind = FieldKind::Increase, .presence = Presence::Required}};
+
+struct GateRow {
+  std::string_view name;
+  std::span<const Field> limit;
+  GateMetric metric;
+};
+constexpr std::array kGates{
+    GateRow{"perplexity", kIncreaseLimit, GateMetric::PerplexityIncrease},
+    GateRow{"size", kUpperLimit<FieldKind::Size>, GateMetric::SizeBytes},
+    GateRow{"sparsity", kLowerLimit<FieldKind::Share>, GateMetric::Sparsity},
+    GateRow{"kl_divergence", kUpperLimit<FieldKind::Number>, GateMetric::KlDivergence},
+    GateRow{"top1_agreement", kLowerLimit<FieldKind::Share>, GateMetric::Top1Agreement},
+    GateRow{"speedup", kLowerLimit<FieldKind::Number>, GateMetric::Speedup},
+};
+static_assert(kGates.size() == kNumGateMetrics, "a name for every gate metric");
+
+constexpr std::array<std::string_view, kGates.size()> gate_names() {
+  std::array<std::string_view, kGates.size()> names;
+  for (std::size_t i = 0; i < kGates.size(); ++i) names[i] = kGates[i].name;
+  return names;
+}
+constexpr std::array<MethodFields, kGates.size()> gate_limits() {
+  std::array<MethodFields, kGates.size()> fields;
+  for (std::size_t i = 0; i < kGates.size(); ++i) fields[i] = {kGates[i].name, kGates[i].limit};
+  return fields;
+}
+constexpr std::array kGateNames = gate_names();
+constexpr std::array kGateLimits = gate_limits();
+constexpr std::array kGateFields{Field{.key = "metric",
+                                       .kind = FieldKind::Choice,
+                                       .presence = Presence::Required,
+                                       .choices = kGateNames}};
+constexpr Shape kGateShape{"gates", kGateFields, "metric", "", kGateLimits};
+
+// What `recipe lock` writes.
+
+constexpr std::array kLockedFileFields{
+    Field{.key = "file", .kind = FieldKind::Text, .presence = Presence::Required},
+    Field{.key = "sha256", .kind = FieldKind::Sha256, .presence = Presence::Required},
+};
+constexpr Shape kLockedFileShape{"lock.files", kLockedFileFields};
+constexpr std::array kLockFields{
+    Field{.key = "edgecompress", .kind = FieldKind::Text, .presence = Presence::Required},
+    Field{.key = "model",
+          .kind = FieldKind::Objects,
+          .presence = Presence::Required,
+          .shape = &kLockedFileShape},
+    Field{.key = "texts",
+          .kind = FieldKind::Objects,
+          .presence = Presence::Required,
+          .shape = &kLockedFileShape},
+};
+constexpr Shape kLockShape{"lock", kLockFields};
+
 constexpr std::int64_t kLargestSeed =
     (std::int64_t{1} << 53) - 1;  // what every JSON reader keeps exactly
 
@@ -257,6 +323,8 @@ constexpr std::array kRecipeFields{
           .missing_code = "R8"},
     Field{.key = "name", .kind = FieldKind::Name, .presence = Presence::Required},
     Field{.key = "description", .kind = FieldKind::Text},
+    Field{.key = "extends", .kind = FieldKind::Bases},
+    Field{.key = "vars", .kind = FieldKind::Variables},
     Field{.key = "requires", .kind = FieldKind::Object, .shape = &kRequiresShape},
     Field{.key = "model", .kind = FieldKind::Object, .shape = &kModelShape},
     Field{.key = "seed", .kind = FieldKind::Integer, .low = 0, .high = kLargestSeed},
@@ -267,11 +335,26 @@ constexpr std::array kRecipeFields{
           .shape = &kStepShape,
           .missing_code = "R14"},
     Field{.key = "evaluate", .kind = FieldKind::Object, .shape = &kEvaluateShape},
+    Field{.key = "gates", .kind = FieldKind::Objects, .shape = &kGateShape},
+    Field{.key = "lock", .kind = FieldKind::Object, .shape = &kLockShape},
 };
 
 }  // namespace
 
 constexpr Shape kRecipeShape{"", kRecipeFields};
+
+std::optional<Gate> read_gate(const ObjectReader& body) {
+  const std::string name = body.text("metric", "");
+  for (const GateRow& row : kGates) {
+    if (row.name != name) continue;
+    const Field& limit = row.limit[0];
+    const std::string text = body.text(limit.key, "");
+    const std::optional<double> value =
+        limit.kind == FieldKind::Size ? parse_size(text) : parse_share(text);
+    if (value) return Gate{.metric = row.metric, .limit = *value};
+  }
+  return {};
+}
 
 StructuredScore read_structured_score(const ObjectReader& step) {
   return read_method(kScores, step.text("score", ""), step);

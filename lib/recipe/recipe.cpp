@@ -7,11 +7,13 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "methods/method_names.h"
+#include "recipe/document.h"
 #include "recipe/language.h"
 #include "recipe/mask_pattern.h"
 #include "recipe/node.h"
 #include "recipe/problems.h"
 #include "recipe/suggest.h"
+#include "recipe/yaml_text.h"
 
 namespace edgecompress {
 namespace {
@@ -235,6 +237,46 @@ Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path
   return evaluation;
 }
 
+std::vector<LockedFile> read_locked_files(const YamlNode* list) {
+  std::vector<LockedFile> files;
+  if (list == nullptr) return files;
+  for (const YamlNode& item : list->items) {
+    const ObjectReader file(&item);
+    files.push_back({.file = file.text("file", ""), .sha256 = file.text("sha256", "")});
+  }
+  return files;
+}
+
+RecipeLock read_lock(const ObjectReader& body) {
+  return {.edgecompress = body.text("edgecompress", ""),
+          .model = read_locked_files(body.find("model")),
+          .texts = read_locked_files(body.find("texts"))};
+}
+
+/// Gates that can be measured; a complaint about each of the others.
+std::vector<Gate> read_gates(const YamlNode& list, const Recipe& recipe, Problems& problems) {
+  std::vector<Gate> gates;
+  std::map<GateMetric, SourceSpan> seen;
+  for (const YamlNode& item : list.items) {
+    const std::optional<Gate> gate = read_gate(ObjectReader(&item));
+    if (!gate) continue;
+    const SourceSpan at = item.find("metric")->at;
+    const std::string complaint = gate_complaint(recipe, *gate);
+    if (!complaint.empty()) problems.add({"R20", complaint, at, {}, {}});
+    const auto [earlier, fresh] = seen.emplace(gate->metric, at);
+    if (!fresh) {
+      problems.add(
+          {"R5",
+           concat("two gates on one metric, in lines ", earlier->second.line, " and ", at.line),
+           at,
+           {},
+           {}});
+    }
+    gates.push_back(*gate);
+  }
+  return gates;
+}
+
 /// A recipe beside the one that was not found whose name is near.
 std::string similar_file(const std::filesystem::path& path) {
   std::vector<std::string> names;
@@ -250,15 +292,19 @@ std::string similar_file(const std::filesystem::path& path) {
 
 }  // namespace
 
-Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) {
-  Problems problems(path.string(), text);
-  const YamlNode root = read_nodes(text, problems);
+Recipe parse_recipe(const std::string& text, const std::filesystem::path& path,
+                    const std::vector<std::string>& overrides) {
+  const auto document = std::make_shared<RecipeDocument>();
+  Problems problems;
+  load_document(text, path, overrides, problems, *document);
+  const YamlNode& root = document->root;
   check_shape(root, kRecipeShape, kRecipeShape, problems);
   const ObjectReader reader(&root);
   Recipe recipe{.name = reader.text("name", ""),
                 .description = reader.text("description", ""),
                 .source_path = path,
-                .source_text = text};
+                .source_text = document->composed ? yaml_text(root) : text,
+                .document = document};
   recipe.model_types = reader.object("model").texts("model_type");
   recipe.seed = static_cast<std::uint64_t>(reader.integer("seed", 0));
   if (reader.has("calibration"))
@@ -272,11 +318,34 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
     recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
   }
   if (reader.has("evaluate")) recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
+  if (const YamlNode* const gates = reader.find("gates"))
+    recipe.gates = read_gates(*gates, recipe, problems);
+  if (reader.has("lock")) recipe.lock = read_lock(reader.object("lock"));
   problems.fail_if_any();
   return recipe;
 }
 
-Recipe read_recipe(const std::filesystem::path& path) {
+std::string gate_complaint(const Recipe& recipe, const Gate& gate) {
+  switch (gate.metric) {
+    case GateMetric::PerplexityIncrease:
+    case GateMetric::KlDivergence:
+    case GateMetric::Top1Agreement:
+      if (recipe.evaluation) return {};
+      return concat("a gate on ", gate_name(gate.metric), " needs a text to score every stage on");
+    case GateMetric::Speedup: {
+      const bool exports = std::any_of(
+          recipe.steps.begin(), recipe.steps.end(),
+          [](const Step& step) { return std::holds_alternative<ExportStep>(step.action); });
+      return exports ? "" : "a gate on decode_speedup needs an export step";
+    }
+    case GateMetric::SizeBytes:
+    case GateMetric::Sparsity:
+      return {};
+  }
+  return {};
+}
+
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
     const std::string near = similar_file(path);
@@ -290,7 +359,7 @@ Recipe read_recipe(const std::filesystem::path& path) {
         ErrorKind::Usage, "R12",
         concat("recipe ", backquoted(path.string()), " is larger than 1 MiB; is it a recipe?"));
   }
-  return parse_recipe(read_text_file(path, kSizeLimit), path);
+  return parse_recipe(read_text_file(path, kSizeLimit), path, overrides);
 }
 
 }  // namespace edgecompress

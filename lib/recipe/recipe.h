@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -10,6 +11,7 @@
 #include "methods/mask_method.h"
 #include "methods/quantize_method.h"
 #include "methods/structured_method.h"
+#include "report/gate.h"
 #include "weights/quant_scheme.h"
 #include "weights/sparsity_pattern.h"
 
@@ -69,6 +71,21 @@ struct Calibration {
   std::int64_t sequence_length = 512;
 };
 
+/// A file and the SHA-256 of its bytes.
+struct LockedFile {
+  std::string file;  ///< of a model: its name; of a text: relative to the recipe
+  std::string sha256;
+};
+
+/// What a recipe ran with when it was locked.
+struct RecipeLock {
+  std::string edgecompress;  ///< version
+  std::vector<LockedFile> model;
+  std::vector<LockedFile> texts;
+};
+
+struct RecipeDocument;
+
 struct Evaluation {
   std::filesystem::path text;
   std::string protocol = "gptq-2048";  ///< the only one so far
@@ -85,8 +102,12 @@ struct Recipe {
   std::optional<Calibration> calibration = {};
   std::vector<Step> steps = {};
   std::optional<Evaluation> evaluation = {};
+  std::vector<Gate> gates = {};
+  std::optional<RecipeLock> lock = {};
   std::filesystem::path source_path;
-  std::string source_text;  ///< the file's bytes
+  std::string
+      source_text;  ///< the file's bytes; with bases, variables or --set the recipe they make
+  std::shared_ptr<const RecipeDocument> document = {};  ///< the parts; nothing without a file
 };
 
 /// Reads a *.ec.yaml recipe. The language: docs/recipe-format.md.
@@ -94,9 +115,17 @@ struct Recipe {
 ///        Error{Usage} that lists up to 20 problems, each with file:line:col, excerpt and caret.
 ///        Its code is the first problem's; its text starts without "error[code]: ", which whoever
 ///        prints an Error puts in front.
-Recipe read_recipe(const std::filesystem::path& path);
-/// The same for text. path: named in errors; texts are resolved against its folder. Reads no file.
-Recipe parse_recipe(const std::string& text, const std::filesystem::path& path);
+/// overrides: --set flags, "path=value", applied in this order.
+Recipe read_recipe(const std::filesystem::path& path,
+                   const std::vector<std::string>& overrides = {});
+/// The same for text. path: named in errors; bases and texts are resolved against its folder.
+/// Reads no file but the bases.
+Recipe parse_recipe(const std::string& text, const std::filesystem::path& path,
+                    const std::vector<std::string>& overrides = {});
+
+/// What keeps a gate's metric from being measured when the recipe runs, for example "needs
+/// `evaluate`"; empty when nothing does.
+std::string gate_complaint(const Recipe& recipe, const Gate& gate);
 
 /// Refuses a recipe whose calibration or evaluation text is missing, empty, not UTF-8 or not the
 /// one with its sha256. Throws Error{Missing} or Error{Usage}, R19.

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <utility>
 
 #include "recipe/fields.h"
 
@@ -56,6 +58,26 @@ std::optional<double> parse_share(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return {};
   return percent ? value / 100 : value;
+}
+
+std::optional<double> parse_size(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 6> kUnits{{{"KiB", 1024.0},
+                                                                       {"MiB", 1048576.0},
+                                                                       {"GiB", 1073741824.0},
+                                                                       {"KB", 1e3},
+                                                                       {"MB", 1e6},
+                                                                       {"GB", 1e9}}};
+  double factor = 1;
+  for (const auto& [unit, bytes] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    factor = bytes;
+    text.remove_suffix(unit.size());
+    break;
+  }
+  if (text.ends_with('%')) return {};
+  const std::optional<double> number = parse_share(text);
+  if (!number || *number <= 0) return {};
+  return *number * factor;
 }
 
 std::optional<std::vector<int>> parse_version(std::string_view text) {

@@ -8,6 +8,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "report/gate.h"
+
 namespace edgecompress {
 
 /// What happened to one tensor.
@@ -103,6 +105,7 @@ struct Report {
   std::optional<EvaluationReport> evaluation;
   std::optional<ArtifactReport> artifact;
   std::vector<TensorReport> tensors;
+  std::vector<GateReport> gates = {};
   std::vector<std::string> warnings;
   RunEnvironment environment;
 };
@@ -111,8 +114,11 @@ struct Report {
 /// "Infinity") beside "nonfinite": true in the document's root.
 nlohmann::ordered_json report_json(const Report& report);
 
-/// A table for the terminal: one row per stage, then the artifact, then warnings. ASCII, at most
-/// 100 columns.
+/// One entry of the report's `gates`.
+nlohmann::ordered_json gate_json(const GateReport& gate);
+
+/// A table for the terminal: one row per stage, then the artifact, gates and warnings. ASCII, at
+/// most 100 columns.
 std::string report_table(const Report& report);
 
 }  // namespace edgecompress

@@ -121,6 +121,16 @@ class ReportWriter {
     return out;
   }
 
+  Json gate(const GateReport& gate) {
+    Json out = Json::object();
+    out["gate"] = text(std::string(gate_name(gate.metric)));
+    out["bound"] = is_upper_limit(gate.metric) ? "max" : "min";
+    out["limit"] = number(gate.limit);
+    put(out, "value", gate.value);
+    out["passed"] = gate.passed;
+    return out;
+  }
+
   Json environment(const RunEnvironment& environment) {
     Json out = Json::object();
     out["started_at"] = text(environment.started_at);
@@ -146,6 +156,8 @@ class ReportWriter {
 
 }  // namespace
 
+nlohmann::ordered_json gate_json(const GateReport& gate) { return ReportWriter().gate(gate); }
+
 nlohmann::ordered_json report_json(const Report& report) {
   ReportWriter writer;
   Json out = Json::object();
@@ -167,6 +179,7 @@ nlohmann::ordered_json report_json(const Report& report) {
   if (report.artifact) out["artifact"] = writer.artifact(*report.artifact);
   out["tensors"] = Json::array();
   for (const TensorReport& tensor : report.tensors) out["tensors"].push_back(writer.tensor(tensor));
+  for (const GateReport& gate : report.gates) out["gates"].push_back(writer.gate(gate));
   out["warnings"] = Json::array();
   for (const std::string& warning : report.warnings) out["warnings"].push_back(text(warning));
   out["environment"] = writer.environment(report.environment);

@@ -46,13 +46,15 @@ std::map<std::string, std::string> folder_bytes(const fs::path& folder) {
   return files;
 }
 
-/// What two equal runs must share: all but the report's environment and what hashes it.
+/// What two equal runs must share: all but the report's environment, the page that shows it, and
+/// what hashes them.
 std::map<std::string, std::string> comparable(const fs::path& folder) {
   std::map<std::string, std::string> files = folder_bytes(folder);
   nlohmann::ordered_json report = nlohmann::ordered_json::parse(files.at("report.json"));
   report.erase("environment");
   files["report.json"] = report.dump();
   files.erase("edgecompress.manifest.json");
+  files.erase("report.html");
   return files;
 }
 

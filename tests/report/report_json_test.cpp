@@ -108,7 +108,8 @@ TEST_CASE("a report's keys have a fixed order", "[report]") {
   const Json json = report_json(sample_report());
   CHECK(keys(json) == std::vector<std::string>{"schema", "nonfinite", "tool_version", "command",
                                                "model", "recipe", "totals", "stages", "evaluation",
-                                               "artifact", "tensors", "warnings", "environment"});
+                                               "artifact", "tensors", "gates", "warnings",
+                                               "environment"});
   CHECK(json["schema"] == "edgecompress.report/v1");
   CHECK(keys(json["stages"][1]) ==
         std::vector<std::string>{"stage", "parameters", "size_bytes", "sparsity", "perplexity",
@@ -203,6 +204,7 @@ TEST_CASE("the schema declares nothing that reports never have", "[report]") {
   CHECK(declared(rules["definitions"]["evaluation"]) == keys(json["evaluation"]));
   CHECK(declared(rules["definitions"]["artifact"]) == keys(json["artifact"]));
   CHECK(declared(rules["definitions"]["tensor"]) == keys(json["tensors"][0]));
+  CHECK(declared(rules["definitions"]["gate"]) == keys(json["gates"][0]));
   CHECK(declared(rules["definitions"]["environment"]) == keys(json["environment"]));
 }
 

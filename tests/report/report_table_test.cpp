@@ -35,6 +35,9 @@ artifact  genai, 669.48 MiB, run by ONNX Runtime 1.32.0
           against the compressed model: logit error 1.2e-05, mean 2.5e-06, KL 3.0e-10, top-1 99.9%
           prefill in one piece and token by token differ by 4.5e-06
           perplexity 15.700 at accuracy level 0, 15.750 as published
+gate                         limit         found  verdict
+perplexity_increase     <= +30.00%       +26.00%  pass
+size_bytes           <= 476.84 MiB    669.48 MiB  FAIL
 warning   R18: something is odd
 )");
 }

@@ -76,6 +76,9 @@ inline Report sample_report() {
                      .relative_weight_error = 0.0125,
                      .bytes_before = 33'554'432,
                      .bytes_after = 8'396'800}};
+  report.gates = {
+      {.metric = GateMetric::PerplexityIncrease, .limit = 0.3, .value = 0.26, .passed = true},
+      {.metric = GateMetric::SizeBytes, .limit = 5e8, .value = 702'000'000, .passed = false}};
   report.warnings = {"R18: something is odd"};
   report.environment = {.started_at = "2001-02-03T04:05:06Z",
                         .wall_seconds = 61.5,

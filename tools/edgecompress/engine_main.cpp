@@ -8,11 +8,18 @@
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
 #include "edgecompress/error_report.h"
+#include "edgecompress/github_actions.h"
 #include "edgecompress/interrupt.h"
 #include "edgecompress/progress_line.h"
+#include "llama/hollow_model.h"
+#include "llama/known_shapes.h"
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
+#include "pipeline/output_plan.h"
 #include "pipeline/recipe_run.h"
+#include "recipe/lock.h"
+#include "report/html_report.h"
+#include "report/text_numbers.h"
 #include "tensor/runtime.h"
 
 namespace {
@@ -34,24 +41,55 @@ EvaluationOptions compute_options(const cli::ComputeFlags& flags) {
   return options;
 }
 
-RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& compute) {
+RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& compute,
+                       const cli::GateFlags& gates = {}) {
   RunOptions options;
   options.model = output.model;
   options.output = output.output;
   options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
   options.compute = compute_options(compute);
+  if (gates.gate_before_publish) options.gate_failure = GateFailure::Discard;
   return options;
 }
 
-void print_report(const Report& report, const cli::OutputFlags& output) {
+constexpr int kGateFailed = 1;
+
+/// Says which gates failed. Returns the exit code.
+int judged(const std::vector<GateReport>& gates) {
+  if (all_passed(gates)) return 0;
+  for (const GateReport& gate : gates) {
+    if (gate.passed) continue;
+    std::cerr << "gate failed: " << gate_name(gate.metric) << " is "
+              << (gate.value ? gate_number(gate.metric, *gate.value) : "not measured")
+              << (is_upper_limit(gate.metric) ? ", allowed is at most " : ", needed is at least ")
+              << gate_number(gate.metric, gate.limit) << std::endl;
+  }
+  cli::annotate_gates(gates, std::cerr);
+  return kGateFailed;
+}
+
+int print_report(const Report& report, const cli::OutputFlags& output, const RunOptions& run) {
+  const bool published = run.gate_failure == GateFailure::Publish || all_passed(report.gates);
   if (output.json) {
     std::cout << report_json(report).dump(1) << "\n";
   } else {
-    std::cout << report_table(report) << "output: " << output.output.string() << "\n";
+    std::cout << report_table(report)
+              << "output: " << (published ? output.output.string() : "not published, a gate failed")
+              << "\n";
   }
+  cli::add_step_summary(markdown_report(report));
+  return judged(report.gates);
 }
 
-void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
+std::optional<double> eval_gate_value(const EvalResult& result, GateMetric metric) {
+  if (metric == GateMetric::KlDivergence) return result.scores.kl_divergence_nats;
+  if (metric == GateMetric::Top1Agreement) return result.scores.top1_agreement;
+  if (!result.scores.reference_perplexity) return {};
+  return result.scores.perplexity / *result.scores.reference_perplexity - 1;
+}
+
+/// Returns the exit code.
+int print_scores(const EvalResult& result, const cli::EvalOptions& options) {
   nlohmann::ordered_json document{
       {"protocol", options.protocol},          {"perplexity", result.scores.perplexity},
       {"windows", result.scores.windows},      {"window", result.windows.length},
@@ -61,45 +99,106 @@ void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
     document["kl_divergence"] = *result.scores.kl_divergence_nats;
     document["top1_agreement"] = *result.scores.top1_agreement;
   }
+  if (result.scores.reference_perplexity)
+    document["reference_perplexity"] = *result.scores.reference_perplexity;
+  std::vector<GateReport> gates;
+  for (const Gate& gate : cli::gates_of(options.gates)) {
+    gates.push_back(judge(gate, eval_gate_value(result, gate.metric)));
+  }
+  for (const GateReport& gate : gates) document["gates"].push_back(gate_json(gate));
   if (options.json) {
     std::cout << document.dump(1) << "\n";
-    return;
+    return judged(gates);
   }
+  document.erase("gates");
   for (const auto& [name, value] : document.items()) {
-    std::cout << name << std::string(18 - name.size(), ' ')
+    std::cout << name << std::string(22 - name.size(), ' ')
               << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
   }
+  std::cout << gate_table(gates);
+  return judged(gates);
+}
+
+int print_plan(const OutputPlan& plan, PlanDetail detail, bool json) {
+  std::cout << (json ? plan_json(plan).dump(1) + "\n" : plan_table(plan, detail));
+  return 0;
+}
+
+int run_plan(const cli::PlanCommandOptions& options) {
+  const Recipe recipe = read_recipe(options.recipe, options.overrides);
+  RunOptions run;
+  run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+  const PlanDetail detail = options.tensors ? PlanDetail::Tensors : PlanDetail::Totals;
+  if (options.shape.empty()) {
+    return print_plan(plan_output(ModelFolder::open(options.model), recipe, run), detail,
+                      options.json);
+  }
+  const LlamaConfig config = known_shape(options.shape);
+  const HollowModel hollow(config, float_forms(config), {});
+  OutputPlan plan = plan_output(hollow.folder(), recipe, run);
+  plan.model = options.shape;
+  return print_plan(plan, detail, options.json);
+}
+
+int print_export_plan(const cli::ExportCommandOptions& options) {
+  const ArtifactSizes sizes =
+      plan_onnx(ModelFolder::open(options.output.model), cli::export_options(options, 1));
+  const nlohmann::ordered_json document{
+      {"schema", "edgecompress.export-plan/v1"}, {"bytes_after", sizes.total()},
+      {"data_bytes", sizes.data_bytes},          {"graph_bytes", sizes.graph_bytes},
+      {"other_bytes", sizes.other_bytes},        {"warnings", sizes.warnings}};
+  if (options.output.json) {
+    std::cout << document.dump(1) << "\n";
+    return 0;
+  }
+  std::cout << "artifact    " << size_text(static_cast<std::int64_t>(sizes.total())) << "  ("
+            << sizes.total() << " bytes: data " << sizes.data_bytes << ", graph "
+            << sizes.graph_bytes << ", other files " << sizes.other_bytes << ")\n";
+  for (const std::string& warning : sizes.warnings) std::cout << "warning     " << warning << "\n";
+  return 0;
+}
+
+/// Does a recipe, or with --dry-run says what would be done. Returns the exit code.
+int run_or_plan(const Recipe& recipe, const std::string& command, const RunOptions& run,
+                const cli::OutputFlags& output, const Progress& progress) {
+  if (output.dry_run) {
+    return print_plan(plan_output(ModelFolder::open(run.model), recipe, run), PlanDetail::Tensors,
+                      output.json);
+  }
+  return print_report(run_recipe(recipe, command, run, progress), output, run);
 }
 
 struct Work {
   const Progress& progress;
 
-  void operator()(const cli::PruneOptions& options) const {
-    print_report(run_recipe(cli::prune_recipe(options), "prune",
-                            run_options(options.output, options.compute), progress),
-                 options.output);
+  int operator()(const cli::PruneOptions& options) const {
+    const RunOptions run = run_options(options.output, options.compute, options.gates);
+    return run_or_plan(cli::prune_recipe(options), "prune", run, options.output, progress);
   }
-  void operator()(const cli::QuantizeOptions& options) const {
-    print_report(run_recipe(cli::quantize_recipe(options), "quantize",
-                            run_options(options.output, options.compute), progress),
-                 options.output);
+  int operator()(const cli::QuantizeOptions& options) const {
+    const RunOptions run = run_options(options.output, options.compute, options.gates);
+    return run_or_plan(cli::quantize_recipe(options), "quantize", run, options.output, progress);
   }
-  void operator()(const cli::ExportCommandOptions& options) const {
+  int operator()(const cli::ExportCommandOptions& options) const {
     RunOptions run = run_options(options.output, options.compute);
     run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
     run.onnxruntime = options.onnxruntime;
-    print_report(run_export(cli::export_options(options, run.compute.num_threads), run, progress),
-                 options.output);
+    if (options.output.dry_run) return print_export_plan(options);
+    return print_report(
+        run_export(cli::export_options(options, run.compute.num_threads), run, progress),
+        options.output, run);
   }
-  void operator()(const cli::RunCommandOptions& options) const {
-    RunOptions run = run_options(options.output, options.compute);
+  int operator()(const cli::RunCommandOptions& options) const {
+    RunOptions run = run_options(options.output, options.compute, options.gates);
     run.checkpoint = options.keep_checkpoint ? Checkpoint::Keep : Checkpoint::Discard;
     run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
     run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
     run.onnxruntime = options.onnxruntime;
-    print_report(run_recipe(read_recipe(options.recipe), "run", run, progress), options.output);
+    const Recipe recipe = cli::recipe_of(options);
+    check_lock(recipe, options.output.model);
+    return run_or_plan(recipe, "run", run, options.output, progress);
   }
-  void operator()(const cli::EvalOptions& options) const {
+  int operator()(const cli::EvalOptions& options) const {
     EvalRequest request{.model = options.model,
                         .artifact = options.artifact,
                         .against = options.against,
@@ -110,31 +209,57 @@ struct Work {
                         .onnxruntime = options.onnxruntime};
     if (options.windows > 0) request.windows.max_count = options.windows;
     if (options.window_order == "first") request.windows.order = WindowOrder::First;
-    print_scores(run_eval(request, progress), options);
+    return print_scores(run_eval(request, progress), options);
   }
-  void operator()(const cli::InspectOptions& options) const {
+  int operator()(const cli::InspectOptions& options) const {
     cli::run_inspect(options, std::cout);
+    return 0;
+  }
+  int operator()(const cli::PlanCommandOptions& options) const { return run_plan(options); }
+  int operator()(const cli::ReportCommandOptions& options) const {
+    cli::run_report_command(options, std::cout);
+    return 0;
+  }
+  int operator()(const cli::GenerateOptions& options) const {
+    cli::run_generate(options, std::cout);
+    return 0;
+  }
+  int operator()(const cli::DiffCommandOptions& options) const {
+    return cli::run_diff(options, std::cout, std::cerr);
+  }
+  int operator()(const cli::RecipeCommandOptions& options) const {
+    return cli::run_recipe_command(options, std::cout, std::cerr);
   }
 };
+
+cli::ProgressLine::Style progress_style(const cli::Command& command) {
+  return std::visit(
+      [](const auto& options) {
+        if constexpr (requires { options.compute; }) {
+          if (options.compute.quiet) return cli::ProgressLine::Style::None;
+          return cli::ProgressLine::style_of(options.compute.progress,
+                                             ::isatty(STDERR_FILENO) != 0);
+        }
+        return cli::ProgressLine::Style::None;
+      },
+      command);
+}
 
 int run(const std::vector<std::string>& arguments) {
   cli::ensure_engine_environment();
   const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
   if (!command) return 0;
-  cli::ProgressLine line(std::cerr, ::isatty(STDERR_FILENO) != 0
-                                        ? cli::ProgressLine::Style::Terminal
-                                        : cli::ProgressLine::Style::Plain);
+  cli::ProgressLine line(std::cerr, progress_style(*command));
   const Progress progress = [&](const ProgressEvent& event) {
     line.show(event);
     cli::stop_if_interrupted();
   };
   try {
-    std::visit(Work{progress}, *command);
+    return std::visit(Work{progress}, *command);
   } catch (const cli::Interrupted& interrupted) {
     std::cerr << "stopped; nothing was published" << std::endl;
     return 128 + interrupted.signal;
   }
-  return 0;
 }
 
 }  // namespace

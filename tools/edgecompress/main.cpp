@@ -30,10 +30,19 @@ struct Preflight {
                                  : folder(options.model, options.compute);
   }
   int operator()(const cli::RunCommandOptions& options) const {
-    read_recipe(options.recipe);
+    cli::recipe_of(options);
     return folder(options.output.model, options.compute);
   }
   int operator()(const cli::InspectOptions&) const { return 1; }
+  int operator()(const cli::RecipeCommandOptions&) const { return 1; }
+  int operator()(const cli::ReportCommandOptions&) const { return 1; }
+  int operator()(const cli::DiffCommandOptions&) const { return 1; }
+  int operator()(const cli::GenerateOptions&) const { return 1; }
+  int operator()(const cli::PlanCommandOptions& options) const {
+    read_recipe(options.recipe, options.overrides);
+    if (options.shape.empty()) ModelFolder::open(options.model);
+    return 1;
+  }
 
   static int folder(const std::filesystem::path& model, const cli::ComputeFlags& compute) {
     ModelFolder::open(model);
@@ -50,6 +59,20 @@ int run(const std::vector<std::string>& arguments) {
   if (const auto* inspect = std::get_if<cli::InspectOptions>(&*command)) {
     cli::run_inspect(*inspect, std::cout);
     return 0;
+  }
+  if (const auto* recipe = std::get_if<cli::RecipeCommandOptions>(&*command)) {
+    return cli::run_recipe_command(*recipe, std::cout, std::cerr);
+  }
+  if (const auto* report = std::get_if<cli::ReportCommandOptions>(&*command)) {
+    cli::run_report_command(*report, std::cout);
+    return 0;
+  }
+  if (const auto* generate = std::get_if<cli::GenerateOptions>(&*command)) {
+    cli::run_generate(*generate, std::cout);
+    return 0;
+  }
+  if (const auto* diff = std::get_if<cli::DiffCommandOptions>(&*command)) {
+    return cli::run_diff(*diff, std::cout, std::cerr);
   }
   const int num_threads = std::visit(Preflight{}, *command);
   cli::start_engine(arguments, num_threads);

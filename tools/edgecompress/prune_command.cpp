@@ -92,6 +92,7 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
                       "layers to mask, for example '*.mlp.*'; may be given several times");
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
+  add_gate_flags(*command, options.gates, GateScope::Folder);
   add_compute_flags(*command, options.compute);
   command->footer(
       "Examples:\n"
@@ -136,6 +137,7 @@ Recipe prune_recipe(const PruneOptions& options) {
     throw Error(ErrorKind::Usage, "U-NOTHING",
                 "nothing to do: give --ratio for a structured cut, --mask for a mask, or both");
   }
+  add_gates(options.gates, recipe);
   return recipe;
 }
 

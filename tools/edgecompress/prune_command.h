@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "edgecompress/gate_flags.h"
 #include "edgecompress/shared_options.h"
 #include "recipe/recipe.h"
 
@@ -13,6 +14,7 @@ struct PruneOptions {
   ComputeFlags compute;
   CalibrationFlags calibration;
   ScoreFlags score_text;
+  GateFlags gates;
   std::string ratio;  ///< empty: no structured cut
   std::string target = "parameters";
   std::string score = "activation";

@@ -104,6 +104,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       "layers that stay floating, for example '*.down_proj'; may be given several times");
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
+  add_gate_flags(*command, options.gates, GateScope::Folder);
   add_compute_flags(*command, options.compute);
   command->footer(
       "Examples:\n"
@@ -131,6 +132,7 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
         {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});
   }
   recipe.steps.push_back({.id = "quantize", .action = step});
+  add_gates(options.gates, recipe);
   return recipe;
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "edgecompress/gate_flags.h"
 #include "edgecompress/shared_options.h"
 #include "recipe/recipe.h"
 
@@ -13,6 +14,7 @@ struct QuantizeOptions {
   ComputeFlags compute;
   CalibrationFlags calibration;
   ScoreFlags score_text;
+  GateFlags gates;
   std::string method = "rtn";
   int bits = 4;
   std::string group_size = "64";  ///< or "channel"
