@@ -11,6 +11,7 @@ struct ProgressEvent {
   std::string stage;       ///< for example "quantize"
   std::int64_t done = 0;   ///< units finished, 0..total
   std::int64_t total = 0;  ///< > 0
+  std::string note = {};   ///< what else is worth seeing, for example "loss 2.31"
 };
 
 /// Called from the thread that runs the work. May throw to stop it.

@@ -17,13 +17,15 @@ enum class InputDetail {
 
 /// What the linear layers of one group read, over all calibration tokens.
 struct LayerInputs {
-  at::Tensor norm;     ///< [in_features] float, L2 norm of each input over all tokens
-  at::Tensor hessian;  ///< [in_features, in_features] double, mean of x x^T; undefined with Norms
+  at::Tensor norm;       ///< [in_features] float, L2 norm of each input over all tokens
+  at::Tensor deviation;  ///< [in_features] float, the same of each input minus its mean
+  at::Tensor hessian;    ///< [in_features, in_features] double, mean of x x^T; undefined with Norms
 };
 
 /// Gathers a group's inputs from a SequentialBlock; the same bytes for any number of threads.
+/// also: sees them too, after they are counted; may be empty.
 /// Throws Error{Numeric} F20 when an activation is not finite.
 LayerInputs gather_inputs(SequentialBlock& tokens, InputGroup group, const BlockWeights& block,
-                          InputDetail detail);
+                          InputDetail detail, const SequentialBlock::TokenSink& also = {});
 
 }  // namespace edgecompress

@@ -75,6 +75,12 @@ void SequentialBlock::show_mlp_activation(const BlockWeights& block, const Token
                  });
 }
 
+HiddenStates& SequentialBlock::residual(InputGroup group) {
+  if (group == InputGroup::O) return states_;
+  ensure(group == InputGroup::Down && attended_.has_value(), "a group that writes to the residual");
+  return *attended_;
+}
+
 void SequentialBlock::finish(const BlockWeights& block) {
   ensure(attended_.has_value(), "all groups to have been shown");
   for_each_piece(*attended_, target_.device,

@@ -27,6 +27,13 @@ class SequentialBlock {
   /// finish(); `block` must hold the final weights of all earlier groups.
   void show(InputGroup group, const BlockWeights& block, const TokenSink& sink);
 
+  /// What the outputs of the group just shown are added to: O, the states at the block's input;
+  /// Down, those behind the attention.
+  HiddenStates& residual(InputGroup group);
+
+  std::int64_t num_windows() const { return states_.count(); }
+  std::int64_t window_length() const { return states_.length(); }
+
   /// Replaces the states by the outputs of the block, whose weights are now all final.
   void finish(const BlockWeights& block);
 

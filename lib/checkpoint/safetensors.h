@@ -66,6 +66,10 @@ class SafetensorsWriter {
   std::uint64_t current_bytes_ = 0;
 };
 
+/// What such a file starts with: the header's length and the header; the data follows.
+std::string safetensors_header(const std::vector<TensorHeader>& tensors,
+                               const std::map<std::string, std::string>& metadata);
+
 /// Bytes of the file that SafetensorsWriter makes of these tensors.
 std::uint64_t safetensors_file_bytes(const std::vector<TensorHeader>& tensors,
                                      const std::map<std::string, std::string>& metadata);

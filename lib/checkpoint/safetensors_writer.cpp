@@ -15,9 +15,11 @@ std::uint64_t tensor_bytes(const TensorHeader& tensor) {
   return static_cast<std::uint64_t>(num_elements(tensor.shape)) * dtype_bytes(tensor.dtype);
 }
 
-/// The 8 length bytes and the JSON, padded with spaces so that the data starts at a multiple of 8.
-std::string header_block(const std::vector<TensorHeader>& tensors,
-                         const std::map<std::string, std::string>& metadata) {
+}  // namespace
+
+// The JSON is padded with spaces so that the data starts at a multiple of 8.
+std::string safetensors_header(const std::vector<TensorHeader>& tensors,
+                               const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json document = nlohmann::ordered_json::object();
   if (!metadata.empty()) document["__metadata__"] = metadata;
   std::uint64_t position = 0;
@@ -40,14 +42,12 @@ std::string header_block(const std::vector<TensorHeader>& tensors,
   return block + json;
 }
 
-}  // namespace
-
 SafetensorsWriter::SafetensorsWriter(StagedFolder& folder, const std::string& file_name,
                                      std::vector<TensorHeader> tensors,
                                      const std::map<std::string, std::string>& metadata)
     : file_(folder.create(file_name, safetensors_file_bytes(tensors, metadata))),
       tensors_(std::move(tensors)) {
-  file_.append(header_block(tensors_, metadata));
+  file_.append(safetensors_header(tensors_, metadata));
 }
 
 void SafetensorsWriter::append(std::string_view name, std::span<const std::byte> bytes) {
@@ -72,7 +72,7 @@ std::string SafetensorsWriter::close() {
 
 std::uint64_t safetensors_file_bytes(const std::vector<TensorHeader>& tensors,
                                      const std::map<std::string, std::string>& metadata) {
-  std::uint64_t bytes = header_block(tensors, metadata).size();
+  std::uint64_t bytes = safetensors_header(tensors, metadata).size();
   for (const TensorHeader& tensor : tensors) bytes += tensor_bytes(tensor);
   return bytes;
 }

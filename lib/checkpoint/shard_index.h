@@ -21,13 +21,6 @@ struct ShardIndex {
 /// Throws Error{Malformed} with the codes I1 ... I5, I12, I15 ... I18, S34 and S35.
 ShardIndex parse_shard_index(std::string_view text, const std::string& source);
 
-/// Refuses a symbolic link that leads out of the model folder, before anything is read through it.
-///
-/// A link may stay inside `folder`, or follow the layout of the Hugging Face cache
-/// (snapshots/<revision>/<name> -> ../../blobs/<hash>). A path that is no link passes.
-/// Throws Error{Malformed} I7, naming the target.
-void refuse_outside_link(const std::filesystem::path& folder, const std::filesystem::path& file);
-
 /// Refuses folders, pipes, sockets and devices without opening them; a path that does not exist
 /// passes. Throws Error{Missing} with `code`.
 void refuse_irregular(const std::filesystem::path& file, const std::string& code);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/outside_link.h"
 #include "checkpoint/file_kind.h"
 #include "checkpoint/shard_index.h"
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tensor/aten.h"
+#include "tensor/linear.h"
 #include "tensor/silu.h"
 
 namespace edgecompress {
@@ -41,7 +42,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 at::Tensor linear_output(const BlockWeights& block, LinearKind kind, const at::Tensor& input) {
   const at::Tensor& weight = block.weight(kind);
-  const at::Tensor product = at::linear(input.to(weight.scalar_type()), weight).to(at::kFloat);
+  const at::Tensor product = stable_linear(input.to(weight.scalar_type()), weight).to(at::kFloat);
   return block.bias(kind).defined() ? product + block.bias(kind) : product;
 }
 

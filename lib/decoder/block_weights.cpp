@@ -27,6 +27,12 @@ at::Tensor load_matrix(const StoredMatrix& matrix, int num_threads) {
   return values;
 }
 
+at::Tensor rounded_to(const at::Tensor& weight, DType dtype) {
+  if (dtype == DType::F16) return weight.to(at::kHalf).to(at::kFloat);
+  if (dtype == DType::BF16) return weight.to(at::kBFloat16).to(at::kFloat);
+  return weight;
+}
+
 BlockWeights load_block(const ModelFolder& model, std::int64_t block, int num_threads) {
   const LlamaConfig& config = model.config();
   BlockWeights loaded{

@@ -38,6 +38,9 @@ struct BlockWeights {
 /// A whole matrix as float, [out_features, in_features], on the CPU; quantized ones dequantized.
 at::Tensor load_matrix(const StoredMatrix& matrix, int num_threads);
 
+/// Rounds to what a checkpoint of that dtype can hold. weight: float.
+at::Tensor rounded_to(const at::Tensor& weight, DType dtype);
+
 /// Loads one decoder block as float on the CPU and lets the kernel take back its pages.
 /// Cost: the block's parameters x 4 bytes.
 BlockWeights load_block(const ModelFolder& model, std::int64_t block, int num_threads);

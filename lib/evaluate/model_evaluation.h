@@ -7,7 +7,7 @@
 
 #include "base/progress.h"
 #include "calibrate/hidden_states.h"
-#include "evaluate/language_model_head.h"
+#include "decoder/language_model_head.h"
 #include "evaluate/token_scores.h"
 #include "llama/model_folder.h"
 

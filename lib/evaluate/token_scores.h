@@ -13,6 +13,7 @@ struct LanguageModelScores {
   double perplexity = 0;  ///< exp(mean negative log-likelihood over the targets)
   std::int64_t windows = 0;
   std::int64_t target_tokens = 0;  ///< length - 1 per window
+  std::optional<double> reference_perplexity = {};
   std::optional<double>
       kl_divergence_nats;  ///< mean KL(reference || model) over the predicting positions
   std::optional<double> top1_agreement;  ///< share of them with the reference's argmax, 0..1
@@ -31,6 +32,7 @@ class ScoreSum {
 
  private:
   double negative_log_likelihood_ = 0;
+  double reference_log_likelihood_ = 0;
   double kl_divergence_ = 0;
   std::int64_t agreements_ = 0;
   std::int64_t windows_ = 0;

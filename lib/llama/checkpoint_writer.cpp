@@ -9,8 +9,8 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/outside_link.h"
 #include "checkpoint/safetensors.h"
-#include "checkpoint/shard_index.h"
 #include "llama/linear_layers.h"
 #include "llama/weight_layout.h"
 #include "weights/float_rows.h"
@@ -24,17 +24,6 @@ const std::map<std::string, std::string> kMetadata{
     {"format", "pt"}};  // transformers reads no file without it
 
 bool is_quantized(const StoredForm& form) { return std::holds_alternative<QuantizedForm>(form); }
-
-/// The narrowest float type that holds every stored float; F32 for integers, whose scales are F32.
-DType written_dtype(const WeightForms& forms) {
-  std::optional<DType> common;
-  for (const auto& [module, form] : forms) {
-    const DType dtype = is_quantized(form) ? DType::F32 : std::get<FloatForm>(form).dtype;
-    if (common && *common != dtype) return DType::F32;
-    common = dtype;
-  }
-  return common.value_or(DType::F32);
-}
 
 }  // namespace
 
@@ -177,16 +166,11 @@ void CheckpointWriter::write_head(const std::vector<float>& final_norm, const We
 
 std::map<std::string, std::string> CheckpointWriter::finish(const ModelFolder& source) {
   ensure(state_->written.count == state_->config.num_blocks() + 2, "every shard before finish()");
-  LlamaConfig written = state_->config;
-  written.dtype = state_->dtype;
-  Json document = llama_config_document(written);
-  Json quantization = quantization_document(state_->forms, written);
-  if (!quantization.is_null()) document["quantization_config"] = std::move(quantization);
-  state_->write_text("config.json", document.dump(2) + "\n");
+  state_->write_text("config.json", written_config(state_->config, state_->forms).dump(2) + "\n");
   const Json index = {{"metadata", {{"total_size", state_->written.total_bytes}}},
                       {"weight_map", state_->written.shard_of}};
   state_->write_text("model.safetensors.index.json", index.dump(2) + "\n");
-  for (const char* const name : kCopiedFiles) {
+  for (const char* const name : kTokenizerFiles) {
     const std::filesystem::path file = source.path() / name;
     if (!std::filesystem::exists(file)) continue;
     refuse_outside_link(source.path(), file);

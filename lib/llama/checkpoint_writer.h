@@ -17,12 +17,6 @@
 
 namespace edgecompress {
 
-/// What a written model folder takes over from its source byte by byte, as far as it is there.
-inline constexpr std::array<const char*, 9> kCopiedFiles{
-    "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json",
-    "tokenizer.model", "added_tokens.json",     "vocab.json",
-    "merges.txt",      "chat_template.jinja",   "generation_config.json"};
-
 /// How a weight will be stored.
 struct FloatForm {
   DType dtype = DType::F32;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <span>
 
 #include "base/checked_math.h"
 #include "base/error.h"
+#include "base/suggest.h"
 #include "checkpoint/file_kind.h"
 #include "llama/config_text.h"
 
@@ -109,6 +111,21 @@ constexpr std::array kArchitectures{Architecture{"LlamaForCausalLM", "llama"},
 constexpr std::string_view kSupportedList =
     "supported are LlamaForCausalLM, and MistralForCausalLM without a sliding window";
 
+/// "; the nearest is ..." for a name that differs from a known one by its case or a slip. The words
+/// that every name ends with would make all of them near.
+std::string nearest_supported(std::string name) {
+  const std::size_t ending = name.find("ForCausalLM");
+  if (ending != std::string::npos) name.erase(ending);
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::vector<std::string> known;
+  for (const Architecture& architecture : kArchitectures)
+    known.emplace_back(architecture.model_type);
+  const std::string near = std::ranges::count(known, name) > 0 ? name : nearest(name, known);
+  const auto* const row = std::ranges::find(kArchitectures, near, &Architecture::model_type);
+  return row == kArchitectures.end() ? "" : concat("; the nearest is ", row->name);
+}
+
 const Architecture& architecture_of(const Fields& config) {
   const auto row = [&](std::string_view found, auto member) {
     return std::find_if(kArchitectures.begin(), kArchitectures.end(),
@@ -130,8 +147,8 @@ const Architecture& architecture_of(const Fields& config) {
   const auto* const by_name =
       named ? row(name, &Architecture::name) : row(type, &Architecture::model_type);
   if (by_name == kArchitectures.end()) {
-    config.unsupported(
-        "C4", concat("describes \"", shown_text(named ? name : type), "\"; ", kSupportedList));
+    config.unsupported("C4", concat("describes \"", shown_text(named ? name : type), "\"; ",
+                                    kSupportedList, nearest_supported(named ? name : type)));
   }
   if (!type.empty() && by_name->model_type != type) {
     config.unsupported("C4",

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "llama/config.h"
+#include "llama/foreign_fields.h"
 
 namespace edgecompress {
 namespace {
@@ -46,8 +47,9 @@ double rescaled(double frequency, const Llama3Rope& rope) {
 
 Json llama_config_document(const LlamaConfig& config) {
   Json document = config.document;
-  for (const char* const name : {"auto_map", "_name_or_path", "quantization_config",
-                                 "edgecompress_block_shapes", "dtype", "torch_dtype"}) {
+  for (const char* const name : kForeignFields) document.erase(name);
+  for (const char* const name :
+       {"quantization_config", "edgecompress_block_shapes", "dtype", "torch_dtype"}) {
     document.erase(name);
   }
   const BlockShape& shape = config.blocks.front();

@@ -90,4 +90,25 @@ std::int64_t total_parameters(const LlamaConfig& config) {
   return count + config.hidden_size;
 }
 
+std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config) {
+  std::vector<std::pair<std::string, MatrixShape>> matrices;
+  const MatrixShape table{.out_features = config.vocab_size, .in_features = config.hidden_size};
+  matrices.emplace_back(kEmbeddingModule, table);
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      matrices.emplace_back(module_name({block, kind}), linear_shape(config, {block, kind}));
+    }
+  }
+  if (!config.tie_word_embeddings) matrices.emplace_back(kHeadModule, table);
+  return matrices;
+}
+
+std::int64_t flops_per_token(const LlamaConfig& config) {
+  std::int64_t weights = config.vocab_size * config.hidden_size;  // the head, tied or not
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    weights += linear_parameters(config, block);
+  }
+  return 2 * weights;
+}
+
 }  // namespace edgecompress

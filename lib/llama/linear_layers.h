@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "llama/config.h"
@@ -46,5 +47,12 @@ bool has_bias(const LlamaConfig& config, LinearKind kind);
 /// whole model.
 std::int64_t linear_parameters(const LlamaConfig& config, std::int64_t block);
 std::int64_t total_parameters(const LlamaConfig& config);
+
+/// Of a token's products with weights, the head's with them: 2 for each weight, zeros included.
+/// Attention's own products, which grow with the context, are left out.
+std::int64_t flops_per_token(const LlamaConfig& config);
+
+/// Name and shape of every matrix of a model: embedding, linear layers by block, head unless tied.
+std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config);
 
 }  // namespace edgecompress

@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "checkpoint/shard_index.h"
+#include "base/mapped_file.h"
+#include "base/outside_link.h"
 #include "llama/folder_check.h"
 #include "llama/quantization_config.h"
 #include "weights/float_rows.h"
@@ -11,12 +12,13 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::uint64_t kLargestConfig = std::uint64_t{64} << 20;
-
 LlamaConfig read_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "config.json";
   refuse_outside_link(folder, path);
-  return parse_llama_config(read_text_file(path, kLargestConfig), path.string());
+  const MappedFile file(path);
+  const std::span<const std::byte> bytes = file.bytes();
+  return parse_llama_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                            path.string());
 }
 
 }  // namespace

@@ -243,4 +243,23 @@ Json quantization_document(const WeightForms& forms, const LlamaConfig& config) 
           {"ignore", Json::array()}};
 }
 
+DType written_dtype(const WeightForms& forms) {
+  std::optional<DType> common;
+  for (const auto& [module, form] : forms) {
+    const auto* const floats = std::get_if<FloatForm>(&form);
+    const DType dtype = floats == nullptr ? DType::F32 : floats->dtype;
+    if (common && *common != dtype) return DType::F32;
+    common = dtype;
+  }
+  return common.value_or(DType::F32);
+}
+
+Json written_config(LlamaConfig config, const WeightForms& forms) {
+  config.dtype = written_dtype(forms);
+  Json document = llama_config_document(config);
+  Json quantization = quantization_document(forms, config);
+  if (!quantization.is_null()) document["quantization_config"] = std::move(quantization);
+  return document;
+}
+
 }  // namespace edgecompress

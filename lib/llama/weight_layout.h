@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -37,5 +38,18 @@ void append_grid(SafetensorsWriter& writer, const std::string& module,
 
 /// The quantization_config of config.json, or null when every form is float.
 nlohmann::ordered_json quantization_document(const WeightForms& forms, const LlamaConfig& config);
+
+/// The narrowest float type that holds every stored float; F32 for integers, whose scales are F32.
+/// Norms and biases are stored in it.
+DType written_dtype(const WeightForms& forms);
+
+/// config.json of a model stored in these forms; of a tied head only the embedding's counts.
+nlohmann::ordered_json written_config(LlamaConfig config, const WeightForms& forms);
+
+/// Files that are copied from one model folder to the next when they are there.
+inline constexpr std::array<const char*, 9> kTokenizerFiles{
+    "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json",
+    "tokenizer.model", "added_tokens.json",     "vocab.json",
+    "merges.txt",      "chat_template.jinja",   "generation_config.json"};
 
 }  // namespace edgecompress

@@ -5,7 +5,7 @@ namespace edgecompress {
 /// How GPTQ chooses the range of a group before rounding.
 enum class GptqClip {
   None,         ///< the group's own minimum and maximum
-  WeightError,  ///< the range with the smallest squared weight error
+  WeightError,  ///< the range with the smallest sum of |weight error|^2.4
   Importance,   ///< the range with the smallest squared weight error times the mean square of the
                 ///< inputs
 };

@@ -19,7 +19,16 @@ using MaskMethod = std::variant<MagnitudeMask, WandaMask, SparseGptMask>;
 /// What is done to the weights that a mask keeps.
 enum class MaskRepair {
   None,          ///< they stay as the method left them
-  LeastSquares,  ///< each row is solved for the dense outputs on its support; needs calibration
+  LeastSquares,  ///< each row is solved for the unmasked layer's outputs on its support; needs
+                 ///< calibration
+  DenseOutputs,  ///< the same for the dense model's outputs, or hidden states where the layer
+                 ///< writes to them, before the mask is chosen; needs calibration
+};
+
+/// How a sparsity is spread over the decoder blocks.
+enum class MaskAllocation {
+  Uniform,   ///< the same in every block
+  Outliers,  ///< less where more weights stand out (OWL, arXiv 2310.05175); needs calibration
 };
 
 }  // namespace edgecompress

@@ -13,15 +13,16 @@ struct Traits {
 };
 
 // In the order of the variants' alternatives.
-constexpr std::array kQuantizeMethods{Traits{"rtn", CalibrationNeed::None},
-                                      Traits{"gptq", CalibrationNeed::Hessian},
-                                      Traits{"hqq", CalibrationNeed::None}};
+constexpr std::array kQuantizeMethods{
+    Traits{"rtn", CalibrationNeed::None}, Traits{"gptq", CalibrationNeed::Hessian},
+    Traits{"hqq", CalibrationNeed::None}, Traits{"awq", CalibrationNeed::Hessian}};
 constexpr std::array kMaskMethods{Traits{"magnitude", CalibrationNeed::None},
                                   Traits{"wanda", CalibrationNeed::Norms},
                                   Traits{"sparsegpt", CalibrationNeed::Hessian}};
-constexpr std::array kStructuredScores{Traits{"magnitude", CalibrationNeed::None},
-                                       Traits{"activation", CalibrationNeed::Norms},
-                                       Traits{"output-error", CalibrationNeed::Hessian}};
+constexpr std::array kStructuredScores{
+    Traits{"magnitude", CalibrationNeed::None}, Traits{"activation", CalibrationNeed::Norms},
+    Traits{"output-error", CalibrationNeed::Hessian}, Traits{"fluctuation", CalibrationNeed::Norms},
+    Traits{"random", CalibrationNeed::None}};
 
 static_assert(kQuantizeMethods.size() == std::variant_size_v<QuantizeMethod>);
 static_assert(kMaskMethods.size() == std::variant_size_v<MaskMethod>);
@@ -49,14 +50,12 @@ CalibrationNeed calibration_need(const QuantizeMethod& method) {
   return kQuantizeMethods.at(method.index()).need;
 }
 CalibrationNeed calibration_need(const MaskMethod& method, MaskRepair repair) {
-  return std::max(kMaskMethods.at(method.index()).need, repair == MaskRepair::LeastSquares
-                                                            ? CalibrationNeed::Hessian
-                                                            : CalibrationNeed::None);
+  return std::max(kMaskMethods.at(method.index()).need,
+                  repair == MaskRepair::None ? CalibrationNeed::None : CalibrationNeed::Hessian);
 }
 CalibrationNeed calibration_need(const StructuredCut& cut) {
-  return std::max(
-      kStructuredScores.at(cut.score.index()).need,
-      cut.repair == CutRepair::LeastSquares ? CalibrationNeed::Hessian : CalibrationNeed::None);
+  return std::max(kStructuredScores.at(cut.score.index()).need,
+                  cut.repair == CutRepair::None ? CalibrationNeed::None : CalibrationNeed::Hessian);
 }
 
 }  // namespace edgecompress

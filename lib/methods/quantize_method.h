@@ -2,6 +2,7 @@
 
 #include <variant>
 
+#include "methods/awq_options.h"
 #include "methods/gptq_options.h"
 #include "methods/hqq_options.h"
 
@@ -11,7 +12,7 @@ namespace edgecompress {
 enum class ClipSearch {
   None,         ///< the group's own minimum and maximum
   WeightError,  ///< of the ranges 1.14, 1.12, ... 0.20 times as wide, the one with the smallest
-                ///< squared weight error
+                ///< weight error
 };
 
 /// Round to nearest on the grid. Data-free.
@@ -19,6 +20,6 @@ struct RtnOptions {
   ClipSearch clip = ClipSearch::None;
 };
 
-using QuantizeMethod = std::variant<RtnOptions, GptqOptions, HqqOptions>;
+using QuantizeMethod = std::variant<RtnOptions, GptqOptions, HqqOptions, AwqOptions>;
 
 }  // namespace edgecompress

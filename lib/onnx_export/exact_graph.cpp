@@ -1,9 +1,10 @@
 #include <onnx_ir.pb.h>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
 #include "base/staged_output.h"
 #include "onnx_export/export_model.h"
+#include "onnx_export/graph_builder.h"
+#include "onnx_export/graph_check.h"
 
 namespace edgecompress {
 
@@ -16,13 +17,9 @@ void write_exact_graph(const std::filesystem::path& graph,
         concat("the exact graph ", exact_graph.string(), " must lie in the folder of ",
                graph.string(), ", because both name their data file relative to themselves"));
   }
-  const MappedFile file(graph);
-  onnx_ir::ModelProto model;
-  if (!model.ParseFromArray(file.bytes().data(), static_cast<int>(file.bytes().size()))) {
-    throw Error(ErrorKind::Malformed, "O1", concat(graph.string(), " is not an ONNX model"));
-  }
+  onnx_ir::ModelProto model = read_graph(graph);
   for (onnx_ir::NodeProto& node : *model.mutable_graph()->mutable_node()) {
-    if (node.op_type() != "MatMulNBits") continue;
+    if (node.op_type() != "MatMulNBits" && node.op_type() != kPanelSparseMatMul) continue;
     for (onnx_ir::AttributeProto& attribute : *node.mutable_attribute()) {
       if (attribute.name() == "accuracy_level") attribute.set_i(0);
     }

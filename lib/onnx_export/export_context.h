@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "llama/model_folder.h"
+#include "onnx_export/export_model.h"
 #include "onnx_export/graph_builder.h"
 #include "onnx_export/tensor_bytes.h"
 
@@ -19,12 +20,14 @@ struct ExportContext {
   const ModelFolder& model;
   GraphBuilder& graph;
   OperatorSet operators = OperatorSet::Contrib;
-  int accuracy_level_4bit = 4;  ///< of MatMulNBits
+  int accuracy_level = 4;  ///< of MatMulNBits
   std::int64_t context_length = 0;
   std::int64_t cache_head_dim =
       0;  ///< of keys and values; head_dim, or more when the operator needs it
   int num_threads = 1;
+  const SparseOptions* sparse = nullptr;  ///< when matrices may be stored sparse
   std::vector<std::string>& warnings;
+  std::vector<ProductStorage>& products;  ///< of a sparse export: what was chosen
 
   const LlamaConfig& config() const { return model.config(); }
   StackedMatrix matrix(const std::vector<std::string>& modules) const;
@@ -33,6 +36,9 @@ struct ExportContext {
 /// "model.layers.3.mlp.up_proj" -> "/model/layers.3/mlp/up_proj": node names as onnxruntime-genai's
 /// builder writes them.
 std::string node_path(std::string_view module);
+
+/// Names of modules with commas between them.
+std::string joined_modules(const std::vector<std::string>& modules);
 
 /// A tensor of floats that is small beside the matrices: a norm's weight, a bias.
 std::string add_vector(ExportContext& context, const std::string& name, std::vector<float> values,

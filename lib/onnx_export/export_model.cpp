@@ -4,9 +4,12 @@
 #include <array>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "base/mapped_file.h"
-#include "checkpoint/shard_index.h"
+#include "base/outside_link.h"
+#include "llama/foreign_fields.h"
 #include "onnx_export/external_data.h"
 #include "onnx_export/genai_config.h"
 #include "onnx_export/graph_builder.h"
@@ -19,6 +22,7 @@ namespace {
 constexpr std::int64_t kOpset = 21;
 const std::string kGraphFile = "model.onnx";
 const std::string kDataFile = "model.onnx.data";
+constexpr std::string_view kEmptyConfig = "{}\n";
 constexpr std::uint64_t kLargestCopiedFile = std::uint64_t{256} << 20;
 
 constexpr std::array kArtifactCopies{
@@ -63,6 +67,12 @@ void check_options(const ExportOptions& options) {
   require_at_least("context_length", options.context_length, 0);
   require_at_least("max_generation_length", options.max_generation_length, 1);
   require_at_least("num_threads", options.num_threads, 1);
+  if (options.sparse && options.sparse->threshold) {
+    const double share = *options.sparse->threshold;
+    if (!(share >= 0 && share <= 1)) {
+      throw Error(ErrorKind::Usage, "X3", concat("sparse_from must be 0 ... 1, found ", share));
+    }
+  }
   if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
     if (genai->accuracy_level < 0 || genai->accuracy_level > 4) {
       throw Error(ErrorKind::Usage, "X3",
@@ -94,7 +104,8 @@ void write_data(ArtifactFolder& folder, const ModelFolder& model,
     }
   }
   write_external_data(tensors, plan, file, [&](const Initializer& tensor) {
-    if (tensor.dims.size() > 1) {  // vectors were read while the graph was built
+    // vectors of floats were read while the graph was built
+    if (tensor.dims.size() > 1 || tensor.type == OnnxType::Uint8) {
       for (const std::string& module : tensor.modules) model.drop(module);
     }
     written_bytes += tensor.bytes();
@@ -108,12 +119,21 @@ void write_data(ArtifactFolder& folder, const ModelFolder& model,
   folder.record(kDataFile, file.close(), size);
 }
 
+/// config.json as it is, unless it has fields that must not be passed on.
+std::string without_foreign_fields(const std::string& config_json, const ModelFolder& model) {
+  nlohmann::ordered_json document = model.config().document;
+  std::size_t erased = 0;
+  for (const char* const name : kForeignFields) erased += document.erase(name);
+  return erased == 0 ? config_json : document.dump(2) + "\n";
+}
+
 void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& artifact) {
   for (const std::string file : kArtifactCopies) {
     const std::filesystem::path source = model.path() / file;
     if (std::filesystem::exists(source)) {
       refuse_outside_link(model.path(), source);
-      folder.write(file, read_text_file(source, kLargestCopiedFile));
+      const std::string content = read_text_file(source, kLargestCopiedFile);
+      folder.write(file, file == "config.json" ? without_foreign_fields(content, model) : content);
     }
   }
   if (!artifact.file_sha256.contains("tokenizer.json")) {
@@ -121,7 +141,7 @@ void copy_files(ArtifactFolder& folder, const ModelFolder& model, OnnxArtifact& 
         "the model folder has no tokenizer.json: onnxruntime-genai loads the model but no "
         "tokenizer");
   } else if (!artifact.file_sha256.contains("tokenizer_config.json")) {
-    folder.write("tokenizer_config.json", "{}\n");
+    folder.write("tokenizer_config.json", kEmptyConfig);
     artifact.warnings.push_back(
         "the model folder has no tokenizer_config.json: an empty one was written, so "
         "onnxruntime-genai takes token 0 as the begin token");
@@ -135,7 +155,7 @@ GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& opti
   config.cache_head_dim = context.cache_head_dim;
   if (const auto* genai = std::get_if<GenaiFormat>(&options.format)) {
     context.operators = OperatorSet::Contrib;
-    context.accuracy_level_4bit = genai->accuracy_level;
+    context.accuracy_level = genai->accuracy_level;
     build_genai_graph(context);
     config.positions = genai_position_input(context.config());
     warn_about_widths(context.config(), context.warnings);
@@ -148,20 +168,21 @@ GenaiConfigOptions build_graph(ExportContext& context, const ExportOptions& opti
   return config;
 }
 
-std::string joined(const std::vector<std::string>& modules) {
-  std::string text;
-  for (const std::string& module : modules) text += (text.empty() ? "" : ",") + module;
-  return text;
+bool is_sparse(const ProductStorage& product) { return product.form != "dense"; }
+
+void count_product_bytes(OnnxArtifact& artifact) {
+  for (ProductStorage& product : artifact.products) {
+    for (const ExportedTensor& tensor : artifact.tensors) {
+      if (tensor.module == product.module) product.bytes += tensor.bytes;
+    }
+  }
 }
 
-}  // namespace
-
-OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
-                         StagedFolder& output, const std::string& subfolder,
-                         const Progress& progress) {
+/// Fills `graph` for a model and returns what genai_config.json has to say. artifact: gets warnings
+/// and products.
+GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& options,
+                              GraphBuilder& graph, OnnxArtifact& artifact) {
   check_options(options);
-  OnnxArtifact artifact;
-  GraphBuilder graph(kOpset);
   ExportContext context{.model = model,
                         .graph = graph,
                         .context_length = options.context_length == 0
@@ -171,26 +192,69 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                                               ? genai_cache_head_dim(model.config())
                                               : model.config().head_dim,
                         .num_threads = options.num_threads,
-                        .warnings = artifact.warnings};
+                        .sparse = options.sparse ? &*options.sparse : nullptr,
+                        .warnings = artifact.warnings,
+                        .products = artifact.products};
   const GenaiConfigOptions config = build_graph(context, options);
   if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
+  return config;
+}
+
+}  // namespace
+
+OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
+                         StagedFolder& output, const std::string& subfolder,
+                         const Progress& progress) {
+  OnnxArtifact artifact;
+  GraphBuilder graph(kOpset);
+  GenaiConfigOptions config = fill_graph(model, options, graph, artifact);
 
   const std::vector<Initializer>& tensors = graph.initializers();
   const ExternalDataPlan plan = plan_external_data(tensors);
   ArtifactFolder folder(output, subfolder, artifact);
   if (plan.total_bytes > 0) write_data(folder, model, tensors, plan, progress);
   folder.write(kGraphFile, graph.serialize(plan.offsets, kDataFile));
+  if (std::ranges::any_of(artifact.products, is_sparse)) {
+    config.operator_library = kOperatorLibrary;
+    folder.write(config.operator_library,
+                 read_text_file(options.sparse->operator_library, kLargestCopiedFile));
+  } else if (options.sparse) {
+    artifact.warnings.push_back(
+        "no matrix is stored sparse: the artifact is a dense one; the report says why, matrix by "
+        "matrix");
+  }
   folder.write("genai_config.json", genai_config_text(model.config(), config));
   copy_files(folder, model, artifact);
   for (const Initializer& tensor : tensors) {
     const bool shares = !tensor.same_bytes_as.empty() && plan.offsets.contains(tensor.name);
     artifact.tensors.push_back({.name = tensor.name,
-                                .module = joined(tensor.modules),
+                                .module = joined_modules(tensor.modules),
                                 .bytes = shares ? 0 : static_cast<std::int64_t>(tensor.bytes())});
   }
+  count_product_bytes(artifact);
   artifact.graph = folder.path_of(kGraphFile);
   validate_onnx_folder(artifact.graph);
   return artifact;
+}
+
+ArtifactSizes plan_onnx(const ModelFolder& model, const ExportOptions& options) {
+  ArtifactSizes sizes;
+  GraphBuilder graph(kOpset);
+  OnnxArtifact artifact;
+  const GenaiConfigOptions config = fill_graph(model, options, graph, artifact);
+  sizes.warnings = artifact.warnings;
+  const ExternalDataPlan plan = plan_external_data(graph.initializers());
+  sizes.data_bytes = plan.total_bytes;
+  sizes.graph_bytes = graph.serialize(plan.offsets, kDataFile).size();
+  sizes.other_bytes = genai_config_text(model.config(), config).size();
+  for (const std::string file : kArtifactCopies) {
+    const std::filesystem::path source = model.path() / file;
+    if (std::filesystem::exists(source)) sizes.other_bytes += std::filesystem::file_size(source);
+  }
+  const bool adds_config = std::filesystem::exists(model.path() / "tokenizer.json") &&
+                           !std::filesystem::exists(model.path() / "tokenizer_config.json");
+  if (adds_config) sizes.other_bytes += kEmptyConfig.size();
+  return sizes;
 }
 
 }  // namespace edgecompress

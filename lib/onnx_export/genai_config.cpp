@@ -28,19 +28,21 @@ Json decoder_section(const LlamaConfig& config, const GenaiConfigOptions& option
   if (options.positions == PositionInput::Present) inputs["position_ids"] = "position_ids";
   inputs["past_key_names"] = "past_key_values.%d.key";
   inputs["past_value_names"] = "past_key_values.%d.value";
-  return Json{
-      {"session_options", {{"log_id", "onnxruntime-genai"}, {"provider_options", Json::array()}}},
-      {"filename", "model.onnx"},
-      {"head_size", options.cache_head_dim},
-      {"hidden_size", config.hidden_size},
-      {"inputs", std::move(inputs)},
-      {"outputs",
-       {{"logits", "logits"},
-        {"present_key_names", "present.%d.key"},
-        {"present_value_names", "present.%d.value"}}},
-      {"num_attention_heads", config.blocks.front().num_attention_heads},
-      {"num_hidden_layers", config.num_blocks()},
-      {"num_key_value_heads", config.blocks.front().num_key_value_heads}};
+  Json session{{"log_id", "onnxruntime-genai"}, {"provider_options", Json::array()}};
+  // A bare name: onnxruntime-genai looks beside the graph first.
+  if (!options.operator_library.empty()) session["custom_ops_library"] = options.operator_library;
+  return Json{{"session_options", std::move(session)},
+              {"filename", "model.onnx"},
+              {"head_size", options.cache_head_dim},
+              {"hidden_size", config.hidden_size},
+              {"inputs", std::move(inputs)},
+              {"outputs",
+               {{"logits", "logits"},
+                {"present_key_names", "present.%d.key"},
+                {"present_value_names", "present.%d.value"}}},
+              {"num_attention_heads", config.blocks.front().num_attention_heads},
+              {"num_hidden_layers", config.num_blocks()},
+              {"num_key_value_heads", config.blocks.front().num_key_value_heads}};
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ struct GenaiConfigOptions {
   PositionInput positions = PositionInput::Absent;
   /// Whether past and present may be one buffer: only GroupQueryAttention writes in place.
   enum class Cache { Shared, Separate } cache = Cache::Shared;
+  /// File name of the operator library beside the graph; empty: none is needed.
+  std::string operator_library = {};
 };
 
 /// genai_config.json as onnxruntime-genai reads it. It refuses every key it does not know,

@@ -137,17 +137,19 @@ void GraphBuilder::add_output(const std::string& name, OnnxType type,
 
 std::string GraphBuilder::add(const Node& node) { return add_node(node, ""); }
 
-std::string GraphBuilder::add_contrib(const Node& node) {
-  if (!has_contrib_) {
-    onnx_ir::OperatorSetIdProto& contrib = *model_->add_opset_import();
-    contrib.set_domain(std::string(kMicrosoftDomain));
-    contrib.set_version(1);
-    has_contrib_ = true;
-  }
-  return add_node(node, kMicrosoftDomain);
+std::string GraphBuilder::add_contrib(const Node& node) { return add_node(node, kMicrosoftDomain); }
+
+std::string GraphBuilder::add_sparse(const Node& node) { return add_node(node, kSparseDomain); }
+
+void GraphBuilder::import_domain(std::string_view domain) {
+  if (domain.empty() || !imported_.insert(domain).second) return;
+  onnx_ir::OperatorSetIdProto& opset = *model_->add_opset_import();
+  opset.set_domain(std::string(domain));
+  opset.set_version(1);
 }
 
 std::string GraphBuilder::add_node(const Node& node, std::string_view domain) {
+  import_domain(domain);
   if (!node_names_.insert(node.name).second) {
     ensure(false, concat("one node named ", node.name).c_str());
   }

@@ -68,6 +68,9 @@ struct Node {
 using Dimension = std::variant<std::int64_t, std::string>;
 
 inline constexpr std::string_view kMicrosoftDomain = "com.microsoft";
+/// Of our own operators (docs/sparse-format.md).
+inline constexpr std::string_view kSparseDomain = "ai.edgecompress";
+inline constexpr std::string_view kPanelSparseMatMul = "PanelSparseMatMul";
 
 /// Collects an ONNX graph. Names are checked as they are added, and a node may only use values that
 /// exist, so the nodes are in topological order. Weights are held as recipes for their bytes, never
@@ -87,6 +90,8 @@ class GraphBuilder {
   std::string add(const Node& node);
   /// The same of the com.microsoft domain, version 1.
   std::string add_contrib(const Node& node);
+  /// The same of our own domain, version 1.
+  std::string add_sparse(const Node& node);
 
   /// Returns the initializer's name.
   std::string add(Initializer initializer);
@@ -107,13 +112,14 @@ class GraphBuilder {
 
  private:
   std::string add_node(const Node& node, std::string_view domain);
+  void import_domain(std::string_view domain);
   void claim_value(const std::string& name);
 
   std::unique_ptr<onnx_ir::ModelProto> model_;
   std::vector<Initializer> initializers_;
   std::set<std::string, std::less<>> values_;
   std::set<std::string, std::less<>> node_names_;
-  bool has_contrib_ = false;
+  std::set<std::string_view> imported_;  ///< domains besides ONNX's own
 };
 
 }  // namespace edgecompress

@@ -4,21 +4,10 @@
 
 #include "base/checked_math.h"
 #include "base/error.h"
+#include "onnx_export/sparse_linear.h"
 
 namespace edgecompress {
 namespace {
-
-// At level 0 an 8-bit MatMulNBits takes a path that is some 60 times slower than level 4.
-constexpr std::int64_t kAccuracyLevel8Bit = 4;
-
-std::string add_bias_tensor(ExportContext& context, const Linear& linear) {
-  std::vector<float> values;
-  for (const std::string& module : linear.modules) {
-    const std::vector<float> part = context.model.vector(module + ".bias");
-    values.insert(values.end(), part.begin(), part.end());
-  }
-  return add_vector(context, linear.name + ".bias", std::move(values), linear.modules);
-}
 
 /// MatMul(x, weight) and, when there is one, Add of the bias; the last node's result is `output`
 /// unless that is empty.
@@ -118,21 +107,29 @@ std::string add_nbits_linear(ExportContext& context, const std::string& x, const
     inputs.resize(5);  // zero_points and the deprecated g_idx may be left out
     inputs.push_back(add_bias_tensor(context, linear));
   }
-  const std::int64_t level =
-      scheme.bits == 8 ? kAccuracyLevel8Bit : std::int64_t{context.accuracy_level_4bit};
   const std::string path = node_path(linear.name) + "/MatMul";
-  return context.graph.add_contrib({.name = concat(path, "_Q", scheme.bits),
-                                    .op = "MatMulNBits",
-                                    .inputs = std::move(inputs),
-                                    .attributes = {{"K", matrix.columns()},
-                                                   {"N", rows},
-                                                   {"bits", std::int64_t{scheme.bits}},
-                                                   {"block_size", grid.block},
-                                                   {"accuracy_level", level}},
-                                    .outputs = {output.empty() ? path + "/output_0" : output}});
+  return context.graph.add_contrib(
+      {.name = concat(path, "_Q", scheme.bits),
+       .op = "MatMulNBits",
+       .inputs = std::move(inputs),
+       .attributes = {{"K", matrix.columns()},
+                      {"N", rows},
+                      {"bits", std::int64_t{scheme.bits}},
+                      {"block_size", grid.block},
+                      {"accuracy_level", std::int64_t{context.accuracy_level}}},
+       .outputs = {output.empty() ? path + "/output_0" : output}});
 }
 
 }  // namespace
+
+std::string add_bias_tensor(ExportContext& context, const Linear& linear) {
+  std::vector<float> values;
+  for (const std::string& module : linear.modules) {
+    const std::vector<float> part = context.model.vector(module + ".bias");
+    values.insert(values.end(), part.begin(), part.end());
+  }
+  return add_vector(context, linear.name + ".bias", std::move(values), linear.modules);
+}
 
 NbitsTensors nbits_tensor_names(const std::string& linear_name, const QuantScheme& scheme) {
   const std::string weight = linear_name + ".MatMul.weight";
@@ -155,6 +152,10 @@ bool can_stack(const ExportContext& context, const std::vector<std::string>& mod
 std::string add_linear(ExportContext& context, const std::string& x, const Linear& linear,
                        const std::string& output) {
   const StackedMatrix matrix = context.matrix(linear.modules);
+  const bool is_head = linear.modules.front() == kHeadModule;
+  if (context.sparse != nullptr && !is_head) {
+    if (const auto y = add_sparse_linear(context, x, linear, matrix, output)) return *y;
+  }
   if (!matrix.is_quantized()) return add_float_linear(context, x, linear, matrix, output);
   return context.operators == OperatorSet::Contrib
              ? add_nbits_linear(context, x, linear, matrix, output)

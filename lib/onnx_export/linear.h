@@ -15,6 +15,7 @@ struct Linear {
 };
 
 /// Adds x * weight^T (+ bias) and returns the result's name, `output` when that is not empty.
+/// Weights that are empty enough, when the export is a sparse one: PanelSparseMatMul.
 /// Float weights: MatMul with [in, out]. Quantized: MatMulNBits, or DequantizeLinear and MatMul in
 /// a standard graph. Throws Error{Unsupported} X1 for a group size that MatMulNBits does not take.
 std::string add_linear(ExportContext& context, const std::string& x, const Linear& linear,
@@ -27,6 +28,9 @@ struct NbitsTensors {
   std::string zero_points;  ///< empty when symmetric
 };
 NbitsTensors nbits_tensor_names(const std::string& linear_name, const QuantScheme& scheme);
+
+/// The bias of all its modules, one behind the other.
+std::string add_bias_tensor(ExportContext& context, const Linear& linear);
 
 /// Whether the modules' weights can be one product: all float, or all quantized on one kind of
 /// grid.

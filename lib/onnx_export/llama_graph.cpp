@@ -55,6 +55,12 @@ StackedMatrix ExportContext::matrix(const std::vector<std::string>& modules) con
   return stacked;
 }
 
+std::string joined_modules(const std::vector<std::string>& modules) {
+  std::string text;
+  for (const std::string& module : modules) text += (text.empty() ? "" : ",") + module;
+  return text;
+}
+
 std::string add_vector(ExportContext& context, const std::string& name, std::vector<float> values,
                        const std::vector<std::string>& modules) {
   return context.graph.add(Initializer{.name = name,

@@ -105,6 +105,24 @@ std::int64_t StackedMatrix::rows() const {
   return total;
 }
 
+StackedRows read_stacked_rows(const StackedMatrix& matrix, std::int64_t begin, std::int64_t end) {
+  StackedRows rows;
+  std::int64_t first = 0;  // row of the stack where the part begins
+  for (const StoredMatrix& part : matrix.parts) {
+    const std::int64_t last = first + matrix_shape(part).out_features;
+    const std::int64_t from = std::max(begin, first);
+    const std::int64_t to = std::min(end, last);
+    if (from < to) {
+      const QuantizedMatrix read =
+          read_quantized_rows(std::get<StoredQuantizedMatrix>(part), from - first, to - first);
+      rows.codes.insert(rows.codes.end(), read.codes().begin(), read.codes().end());
+      rows.scales.insert(rows.scales.end(), read.scales().begin(), read.scales().end());
+    }
+    first = last;
+  }
+  return rows;
+}
+
 ByteSource vector_floats(std::vector<float> values) {
   return [values = std::move(values)](const ByteSink& sink) {
     sink(std::as_bytes(std::span(values)));

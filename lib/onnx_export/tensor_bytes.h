@@ -25,6 +25,13 @@ struct StackedMatrix {
   }
 };
 
+/// Codes and scales of neighbouring rows of a quantized matrix, across the borders of its parts.
+struct StackedRows {
+  std::vector<std::int8_t> codes;  ///< [rows, columns]
+  std::vector<float> scales;       ///< [rows, groups of the checkpoint]
+};
+StackedRows read_stacked_rows(const StackedMatrix& matrix, std::int64_t begin, std::int64_t end);
+
 // Every source below reads a few rows or columns at a time, on num_threads threads, and gives the
 // same bytes for any number of them.
 

@@ -14,6 +14,8 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "onnx_export/export_model.h"
+#include "onnx_export/graph_builder.h"
+#include "onnx_export/graph_check.h"
 
 namespace edgecompress {
 namespace {
@@ -66,13 +68,6 @@ std::uint64_t expected_bytes(const onnx_ir::TensorProto& tensor) {
   return total / 8 + (total % 8 != 0 ? 1 : 0);
 }
 
-/// Where a tensor says its bytes lie.
-struct Placement {
-  std::string location;
-  std::uint64_t offset = 0;
-  std::optional<std::uint64_t> length;
-};
-
 std::uint64_t parse_count(const std::string& tensor, const std::string& key,
                           const std::string& text) {
   std::uint64_t value = 0;
@@ -84,8 +79,10 @@ std::uint64_t parse_count(const std::string& tensor, const std::string& key,
   return value;
 }
 
-Placement placement_of(const onnx_ir::TensorProto& tensor) {
-  Placement placement;
+}  // namespace
+
+TensorPlacement placement_of(const onnx_ir::TensorProto& tensor) {
+  TensorPlacement placement;
   std::set<std::string> seen;
   for (const onnx_ir::StringStringEntryProto& entry : tensor.external_data()) {
     if (!seen.insert(entry.key()).second) {
@@ -105,6 +102,8 @@ Placement placement_of(const onnx_ir::TensorProto& tensor) {
   return placement;
 }
 
+namespace {
+
 /// One graph file with the data files beside it.
 class FolderCheck {
  public:
@@ -119,6 +118,7 @@ class FolderCheck {
     check_values(model.graph());
     for (const onnx_ir::TensorProto& tensor : model.graph().initializer()) check_tensor(tensor);
     check_overlaps();
+    check_sparse_products(folder_, model.graph());
   }
 
  private:
@@ -183,7 +183,7 @@ class FolderCheck {
   }
 
   void check_external(const onnx_ir::TensorProto& tensor, std::uint64_t expected) {
-    const Placement placement = placement_of(tensor);
+    const TensorPlacement placement = placement_of(tensor);
     const std::uint64_t size = size_of(tensor.name(), placement.location);
     if (placement.offset > size) {
       fail("O12", concat("initializer ", tensor.name(), " begins at byte ", placement.offset,
@@ -244,16 +244,25 @@ class FolderCheck {
 
 }  // namespace
 
-void validate_onnx_folder(const std::filesystem::path& graph) {
+onnx_ir::ModelProto read_graph(const std::filesystem::path& graph) {
   const MappedFile file(graph);
-  with_context(concat("checking ", graph.string()), [&] {
-    onnx_ir::ModelProto model;
-    if (file.bytes().size() > std::numeric_limits<std::int32_t>::max() ||
-        !model.ParseFromArray(file.bytes().data(), static_cast<int>(file.bytes().size()))) {
-      fail("O1", "the file is not an ONNX model");
-    }
-    FolderCheck(graph).check(model);
-  });
+  onnx_ir::ModelProto model;
+  if (file.bytes().size() > std::numeric_limits<std::int32_t>::max() ||
+      !model.ParseFromArray(file.bytes().data(), static_cast<int>(file.bytes().size()))) {
+    fail("O1", concat(graph.string(), " is not an ONNX model"));
+  }
+  return model;
+}
+
+void validate_onnx_folder(const std::filesystem::path& graph) {
+  with_context(concat("checking ", graph.string()),
+               [&] { FolderCheck(graph).check(read_graph(graph)); });
+}
+
+bool needs_operator_library(const std::filesystem::path& graph) {
+  const onnx_ir::ModelProto model = read_graph(graph);
+  return std::ranges::any_of(model.opset_import(),
+                             [](const auto& opset) { return opset.domain() == kSparseDomain; });
 }
 
 }  // namespace edgecompress

@@ -29,6 +29,16 @@ fs::path library_in(const fs::path& folder) {
   return best;
 }
 
+/// The folder of the running program, ../lib and ../libexec/edgecompress of it; none without /proc.
+std::vector<fs::path> program_folders() {
+  std::error_code no_proc;
+  const fs::path program = fs::read_symlink("/proc/self/exe", no_proc);
+  if (no_proc) return {};
+  const fs::path beside = program.parent_path();
+  const fs::path prefix = beside.parent_path();
+  return {beside, prefix / "lib", prefix / "libexec/edgecompress"};
+}
+
 [[noreturn]] void not_found(const std::string& tried) {
   throw Error(
       ErrorKind::Missing, "O01",
@@ -49,20 +59,34 @@ fs::path find_onnxruntime(const fs::path& named) {
     return wish;
   }
   std::string tried = "\n  EDGECOMPRESS_ONNXRUNTIME, which is not set";
-  std::error_code no_proc;
-  const fs::path program = fs::read_symlink("/proc/self/exe", no_proc);
-  if (!no_proc) {
-    const fs::path beside = program.parent_path();
-    for (const fs::path& folder : {beside, beside.parent_path() / "lib"}) {
-      const fs::path found = library_in(folder);
-      if (!found.empty()) return found;
-      tried += concat("\n  libonnxruntime.so* in ", folder);
-    }
+  for (const fs::path& folder : program_folders()) {
+    const fs::path found = library_in(folder);
+    if (!found.empty()) return found;
+    tried += concat("\n  libonnxruntime.so* in ", folder);
   }
   const fs::path configured = EDGECOMPRESS_ONNXRUNTIME_DEFAULT;
   if (is_file(configured)) return configured;
   if (!configured.empty()) tried += concat("\n  ", configured, " as configured");
   not_found(tried);
+}
+
+fs::path find_operator_library() {
+  std::vector<fs::path> places;
+  if (const char* wish = std::getenv("EDGECOMPRESS_OPERATORS"); wish != nullptr && *wish != 0) {
+    places = {wish};
+  } else {
+    for (const fs::path& folder : program_folders()) {
+      places.push_back(folder / "libedgecompress_ops.so");
+    }
+  }
+  std::string tried;
+  for (const fs::path& place : places) {
+    if (is_file(place)) return place;
+    tried += concat("\n  ", place);
+  }
+  throw Error(ErrorKind::Missing, "O08",
+              concat("edgecompress's operators for ONNX Runtime were not found; tried:", tried,
+                     "\nname the file in EDGECOMPRESS_OPERATORS"));
 }
 
 }  // namespace edgecompress

@@ -15,11 +15,17 @@ class LoadedGraph;    // not part of the interface
 struct RuntimeState;  // not part of the interface
 
 /// Where ONNX Runtime's library lies. Order: `named` when not empty, the environment variable
-/// EDGECOMPRESS_ONNXRUNTIME, libonnxruntime.so* beside the running program or in ../lib of it, the
-/// path given at configure time. The first two are wishes: when such a file is absent, no later
-/// place is looked at.
+/// EDGECOMPRESS_ONNXRUNTIME, libonnxruntime.so* beside the running program or in ../lib or
+/// ../libexec/edgecompress of it, the path given at configure time. The first two are wishes: when
+/// such a file is absent, no later place is looked at.
 /// Throws Error{Missing} that lists what was tried.
 std::filesystem::path find_onnxruntime(const std::filesystem::path& named);
+
+/// Where edgecompress's own operators lie, libedgecompress_ops.so. Order: the environment variable
+/// EDGECOMPRESS_OPERATORS, beside the running program, in ../lib of it. A file that an artifact
+/// carries is never taken: loading it would run code of whoever made the artifact.
+/// Throws Error{Missing} that lists what was tried.
+std::filesystem::path find_operator_library();
 
 /// ONNX Runtime, opened with dlopen and used through its C API (version 17). The library stays in
 /// the process once it is loaded. Copies share one environment.

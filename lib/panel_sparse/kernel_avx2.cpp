@@ -4,37 +4,15 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "panel_sparse/byte_shuffles.h"
+#include "panel_sparse/exact_group.h"
+
 namespace edgecompress {
 namespace {
 
 constexpr int kRows = 4;             // of an unstructured panel
 constexpr int kChunkColumns = 1024;  // compacted at a time
 constexpr int kStepsIn16Bits = 8;    // 8 sums of two products of at most 15 * 127 stay below 2^15
-
-/// For each 8-bit mask, the byte shuffles that move the selected bytes together, and that move
-/// leading bytes to the selected places. 0x80 makes a zero.
-struct Shuffles {
-  std::uint8_t squeeze[256][8];
-  std::uint8_t spread[256][8];
-};
-
-constexpr Shuffles make_shuffles() {
-  Shuffles made{};
-  for (int mask = 0; mask < 256; ++mask) {
-    int count = 0;
-    for (int i = 0; i < 8; ++i) {
-      made.squeeze[mask][i] = 0x80;
-      made.spread[mask][i] = 0x80;
-    }
-    for (int i = 0; i < 8; ++i) {
-      if (((mask >> i) & 1) == 0) continue;
-      made.spread[mask][i] = static_cast<std::uint8_t>(count);
-      made.squeeze[mask][count++] = static_cast<std::uint8_t>(i);
-    }
-  }
-  return made;
-}
-constexpr Shuffles kShuffles = make_shuffles();
 
 template <typename T>
 inline T load_any(const std::uint8_t* from) {
@@ -445,7 +423,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet avx2_kernels() { return {multiply, quantize_group}; }
+KernelSet avx2_kernels() { return {multiply, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress
 

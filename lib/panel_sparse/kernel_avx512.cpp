@@ -4,6 +4,7 @@
 
 #if defined(__x86_64__)
 #include "panel_sparse/avx512_common.h"
+#include "panel_sparse/exact_group.h"
 
 namespace edgecompress {
 
@@ -16,28 +17,38 @@ namespace {
 template <int R>
 constexpr int kChunkColumns = R == 16 ? 512 : 1024;
 
-/// Moves the inputs of stored columns of a group together, followed by at least 63 zeros. Returns
-/// how many there are.
-inline int compact_group(const std::int8_t* inputs, const std::uint8_t* bitmap, int group,
-                         int column_block, std::int8_t* out) {
+/// What compact_group found.
+struct Compacted {
+  int stored;           // inputs
+  std::int32_t offset;  // of the codes * the sum of those inputs
+};
+
+/// Moves the inputs of stored columns of a group together, followed by 64 zeros.
+template <int BITS>
+inline Compacted compact_group(const std::int8_t* inputs, const std::uint8_t* bitmap, int group,
+                               int column_block, std::int8_t* out) {
   int stored = 0;
+  __m512i sums = _mm512_setzero_si512();
+  const auto put = [&](__m512i together) {
+    _mm512_storeu_si512(out + stored, together);
+    sums = _mm512_dpbusd_epi32(sums, offset_of_codes<BITS>(), together);
+  };
   for (int first = 0; first < group; first += 64) {
     const __m512i x = _mm512_loadu_si512(inputs + first);
     if (column_block == 1) {
       const std::uint64_t mask = group == 32 ? load_any<std::uint32_t>(bitmap)
                                              : load_any<std::uint64_t>(bitmap + first / 8);
-      _mm512_storeu_si512(out + stored, _mm512_maskz_compress_epi8(mask, x));
+      put(_mm512_maskz_compress_epi8(mask, x));
       stored += static_cast<int>(_mm_popcnt_u64(mask));
     } else {
       const std::uint32_t mask =
           group == 32 ? bitmap[0] : load_any<std::uint16_t>(bitmap + first / 32);
-      _mm512_storeu_si512(out + stored,
-                          _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), x));
+      put(_mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), x));
       stored += 4 * static_cast<int>(_mm_popcnt_u32(mask));
     }
   }
   _mm512_storeu_si512(out + stored, _mm512_setzero_si512());
-  return stored;
+  return {stored, _mm512_reduce_add_epi32(sums)};
 }
 
 /// The inputs of step `step` (64 codes): the four inputs of a quad, repeated over the lanes that
@@ -68,7 +79,35 @@ inline __m512i fold_quads(__m512i sums) {
   return sums;
 }
 
-/// Sums of (code + offset) * input over one group, and of offset * input, for T tokens.
+/// Bytes of codes that sum_quads may read behind a group.
+constexpr std::int64_t kQuadsAhead = 256;
+
+/// Sums of (code + 8) * input over one group of a panel of 16 rows, for one token. How many quads a
+/// group stores is different for each, and a loop that stopped there would be mispredicted nearly
+/// every time; so this one does eight quads at once and meets zero inputs at its end.
+inline __m512i sum_quads(const std::uint8_t* codes, std::int8_t* compact, int stored) {
+  const int whole = (stored + 3) / 4 / 2 * 2;
+  // The quad behind the last pair, with inputs of 0 when there is none.
+  const auto last = load_any<std::int32_t>(reinterpret_cast<std::uint8_t*>(compact) + 4 * whole);
+  const std::int32_t none = 0;
+  __builtin_memcpy(compact + 4 * whole, &none, sizeof none);
+  const __m512i low = _mm512_set1_epi8(15);
+  __m512i even = _mm512_dpbusd_epi32(_mm512_setzero_si512(), widen_pairs(codes + 32 * whole),
+                                     _mm512_set1_epi32(last));
+  __m512i odd = _mm512_setzero_si512();
+  for (int quad = 0; quad < whole; quad += 8, codes += 256) {
+    for (int pair = 0; pair < 4; ++pair) {
+      const __m512i both = _mm512_loadu_si512(codes + 64 * pair);
+      const __m512i a = _mm512_and_si512(both, low);
+      const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      even = _mm512_dpbusd_epi32(even, a, step_inputs<16>(compact, quad + 2 * pair));
+      odd = _mm512_dpbusd_epi32(odd, b, step_inputs<16>(compact, quad + 2 * pair + 1));
+    }
+  }
+  return _mm512_add_epi32(even, odd);
+}
+
+/// Sums of (code + offset) * input over one group for T tokens.
 template <int BITS, int R, int T>
 inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std::int64_t stride,
                       int stored, __m512i* sums) {
@@ -112,17 +151,7 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
       }
     }
   }
-  for (int t = 0; t < T; ++t) {
-    __m512i offset = _mm512_setzero_si512();
-    for (int i = 0; i < stored; i += 64) {
-      offset = _mm512_dpbusd_epi32(offset, offset_of_codes<BITS>(),
-                                   _mm512_loadu_si512(compact + t * stride + i));
-    }
-    offset = fold_quads<4>(offset);
-    offset = _mm512_add_epi32(offset, _mm512_shuffle_epi32(offset, _MM_PERM_BADC));
-    offset = _mm512_add_epi32(offset, _mm512_shuffle_epi32(offset, _MM_PERM_CDAB));
-    sums[t] = _mm512_sub_epi32(fold_quads<R>(_mm512_add_epi32(even[t], odd[t])), offset);
-  }
+  for (int t = 0; t < T; ++t) sums[t] = fold_quads<R>(_mm512_add_epi32(even[t], odd[t]));
 }
 
 template <int BITS, int R, int T>
@@ -135,7 +164,9 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
   const std::int64_t chunk_groups = kChunkColumns<R> / slot;
   constexpr std::int64_t kStride = kChunkColumns<R> + 128;
   alignas(64) std::int8_t compact[T * kStride];
-  int stored[kChunkColumns<R> / 64];
+  Compacted compacted[T][kChunkColumns<R> / 64];
+  const bool ahead = load_any<std::uint64_t>(m.starts + 8 * (panel + 1)) + kQuadsAhead <=
+                     load_any<std::uint64_t>(m.starts + 8 * m.panels);
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
   const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * m.bitmap_bytes;
   __m512 totals[T];
@@ -144,22 +175,29 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
     const std::int64_t last = first + chunk_groups < m.groups ? first + chunk_groups : m.groups;
     for (std::int64_t g = first; g < last; ++g) {
       for (int t = 0; t < T; ++t) {
-        stored[g - first] = compact_group(
+        compacted[t][g - first] = compact_group<BITS>(
             in.codes + (token + t) * in.stride + g * group_columns, bitmap + g * m.bitmap_bytes,
             group_columns, m.form.column_block, compact + t * kStride + (g - first) * slot);
       }
     }
     for (std::int64_t g = first; g < last; ++g) {
-      const int count = stored[g - first];
+      const int count = compacted[0][g - first].stored;
+      std::int8_t* const inputs = compact + (g - first) * slot;
       __m512i sums[T];
-      sum_group<BITS, R, T>(codes, compact + (g - first) * slot, kStride, count, sums);
+      if (BITS == 4 && R == 16 && T == 1 && ahead) {
+        sums[0] = sum_quads(codes, inputs, count);
+      } else {
+        sum_group<BITS, R, T>(codes, inputs, kStride, count, sums);
+      }
       codes += (count + 3) / 4 * 4 * R * BITS / 8;
       const __m512 scales = load_scales(
           m.scales, half, (panel * m.scale_groups + g / m.form.groups_per_scale) * R, R);
       for (int t = 0; t < T; ++t) {
         const __m512 factor =
             _mm512_mul_ps(scales, _mm512_set1_ps(in.scales[(token + t) * m.groups + g]));
-        totals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[t]), factor, totals[t]);
+        const __m512i sum =
+            _mm512_sub_epi32(sums[t], _mm512_set1_epi32(compacted[t][g - first].offset));
+        totals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, totals[t]);
       }
     }
   }
@@ -275,11 +313,12 @@ PanelFunction panel_function(int shared_rows) {
 
 /// Whether writing the panels out densely pays.
 bool use_tiles(const PanelSparseView& m, const QuantizedInputs& in) {
-  return m.form.shared_rows == 1 ? in.tokens > 1 : in.tokens >= 16;
+  return m.form.shared_rows == 1 ? in.tokens > 1 : in.tokens >= kManyTokens;
 }
 
 void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
               std::int64_t last_panel, float* y, std::uint8_t* scratch) {
+  if (in.biased != nullptr) return multiply_quads(m, in, first_panel, last_panel, y, scratch);
   if (use_tiles(m, in)) return multiply_tiles(m, in, first_panel, last_panel, y, scratch);
   const PanelFunction function = m.form.bits == 8 ? panel_function<8>(m.form.shared_rows)
                                                   : panel_function<4>(m.form.shared_rows);
@@ -314,7 +353,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet avx512_kernels() { return {multiply, quantize_group}; }
+KernelSet avx512_kernels() { return {multiply, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress
 

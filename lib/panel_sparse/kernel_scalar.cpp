@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "panel_sparse/code_layout.h"
+#include "panel_sparse/exact_group.h"
 #include "panel_sparse/kernels.h"
 #include "panel_sparse/little_endian.h"
 
@@ -106,6 +107,6 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet scalar_kernels() { return {multiply, quantize_group}; }
+KernelSet scalar_kernels() { return {multiply, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress

@@ -16,14 +16,20 @@ struct QuantizedInputs {
   std::int64_t tokens = 0;
   std::int64_t stride = 0;  ///< from token to token, at least groups * group + 64
   const std::int8_t* codes =
-      nullptr;                    ///< [tokens, stride]; 0 from the last column to groups * group
+      nullptr;  ///< [tokens, stride]; 0 from the last column to groups * group
+  /// code + 128 in the same places, or null: for kernels that multiply signed codes of a 16x4
+  /// matrix with many tokens.
+  const std::uint8_t* biased = nullptr;
   const float* scales = nullptr;  ///< [tokens, groups]
   /// [tokens, groups]: -2^(bits-1) * the sum of the group's codes, where kernels that multiply
   /// stored codes, code + 2^(bits-1), may start their sums.
   const std::int32_t* offsets = nullptr;
 };
 
-inline constexpr std::int64_t kScratchRows = 18;  // 16 of codes, and scales of the smallest groups
+// 16 of codes; of the smallest groups scales and offsets, 2 each, and counts; columns of quads, 1
+inline constexpr std::int64_t kScratchRows = 22;
+/// From this many tokens on InputBuffer fills `biased` for a matrix of 16x4.
+inline constexpr std::int64_t kManyTokens = 16;
 inline constexpr std::int64_t kScratchExtra = 8192;
 
 /// y[token, row] for the rows of panels [first_panel, last_panel).
@@ -39,13 +45,31 @@ using PanelKernel = void (*)(const PanelSparseView& matrix, const QuantizedInput
 using QuantizeGroup = float (*)(const float* x, std::int64_t count, std::int64_t padded,
                                 std::int8_t* codes);
 
+/// One group of a panel with float activations: y[token, row] += scale * sum of code * x.
+struct ExactGroup {
+  const float* weights;  ///< codes, [columns, height]
+  std::int64_t columns;
+  std::int64_t height;  ///< rows of a panel: 16, 8 or 4
+  std::int64_t rows;    ///< of them in the matrix
+  const float* scales;  ///< [height]
+  const float* x;       ///< [tokens, columns]
+  std::int64_t tokens;
+  std::int64_t x_stride;
+  float* y;  ///< [tokens, rows]
+  std::int64_t y_stride;
+};
+/// The sums are float sums in the order of the columns, rounded as the instruction set does it.
+using AddExactGroup = void (*)(const ExactGroup& group);
+
 struct KernelSet {
   PanelKernel multiply;
   QuantizeGroup quantize_group;
+  AddExactGroup add_exact_group;
 };
 
 KernelSet scalar_kernels();
 KernelSet avx2_kernels();    ///< AVX2, FMA, F16C
+KernelSet neon_kernels();    ///< Armv8.2 with dot products
 KernelSet avx512_kernels();  ///< AVX-512 F, BW, VL, VNNI, VBMI2
 
 }  // namespace edgecompress

@@ -56,14 +56,17 @@ PanelSparseView sized_view(const PanelSparseForm& form, std::int64_t rows, std::
   return view;
 }
 
+std::int64_t panel_scale_bytes(const PanelSparseView& view) {
+  return view.scale_groups * panel_rows(view.form) * scale_bytes(view.form.scale_type);
+}
+
 Layout layout_of(const PanelSparseView& view) {
-  const auto align = [](std::int64_t offset) { return round_up(offset, 64); };
+  const auto align = [](std::int64_t offset) { return round_up(offset, kPartAlignment); };
   Layout at{};
   at.starts = kHeaderBytes;
   at.bitmaps = align(at.starts + 8 * (view.panels + 1));
   at.scales = align(at.bitmaps + view.panels * panel_bitmap_bytes(view));
-  at.codes = align(at.scales + view.panels * view.scale_groups * panel_rows(view.form) *
-                                   scale_bytes(view.form.scale_type));
+  at.codes = align(at.scales + view.panels * panel_scale_bytes(view));
   return at;
 }
 

@@ -13,6 +13,7 @@ namespace edgecompress {
 inline constexpr std::array<char, 8> kMagic = {'E', 'C', 'P', 'A', 'N', 'E', 'L', '\n'};
 inline constexpr std::uint32_t kVersion = 1;
 inline constexpr std::int64_t kHeaderBytes = 64;
+inline constexpr std::int64_t kPartAlignment = 64;
 
 /// Where the parts of a blob begin.
 struct Layout {
@@ -33,5 +34,8 @@ struct Header {
 PanelSparseView sized_view(const PanelSparseForm& form, std::int64_t rows, std::int64_t columns);
 
 Layout layout_of(const PanelSparseView& view);
+
+/// Bytes of the scales of one panel.
+std::int64_t panel_scale_bytes(const PanelSparseView& view);
 
 }  // namespace edgecompress

@@ -9,7 +9,7 @@
 
 namespace edgecompress {
 
-enum class InstructionSet { Scalar, Avx2, Avx512 };
+enum class InstructionSet { Scalar, Avx2, Avx512, NeonDot };
 
 /// What this processor can run, slowest first; Scalar is always there.
 std::vector<InstructionSet> supported_instruction_sets();
@@ -32,6 +32,7 @@ class InputBuffer {
 
  private:
   std::vector<std::int8_t> codes_;
+  std::vector<std::uint8_t> biased_;
   std::vector<float> scales_;
   std::vector<std::int32_t> offsets_;
   QuantizedInputs inputs_;
@@ -45,8 +46,10 @@ void multiply_panel_sparse(const PanelSparseView& matrix, InstructionSet set,
                            std::span<const float> x, std::span<float> y);
 
 /// The same with float activations, for the rows of panels [first_panel, last_panel). Each group is
-/// summed in float and then scaled; slow, for comparison.
-void multiply_exact(const PanelSparseView& matrix, std::span<const float> x,
-                    std::int64_t first_panel, std::int64_t last_panel, std::span<float> y);
+/// summed in float and then scaled; last bits depend on the instruction set. Codes are spread one
+/// by one, which few tokens do not repay: for comparison.
+void multiply_exact(const PanelSparseView& matrix, const KernelSet& kernels,
+                    std::span<const float> x, std::int64_t first_panel, std::int64_t last_panel,
+                    std::span<float> y);
 
 }  // namespace edgecompress

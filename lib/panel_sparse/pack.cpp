@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/checked_math.h"
 #include "base/error.h"
 #include "panel_sparse/layout.h"
 #include "panel_sparse/little_endian.h"
@@ -81,27 +82,23 @@ void append_run(const Source& source, const Run& run, std::vector<std::uint8_t>&
   });
 }
 
-void check_source(const PanelSparseView& view, std::span<const std::int8_t> codes,
-                  std::span<const float> scales, std::span<const std::uint8_t> keep) {
+void check_codes(const PanelSparseView& view, std::span<const std::int8_t> codes,
+                 std::span<const std::uint8_t> keep) {
   const auto weights = static_cast<std::size_t>(view.rows * view.columns);
   ensure(codes.size() == weights && keep.size() == weights, "codes and keep [rows, columns]");
-  ensure(scales.size() == static_cast<std::size_t>(view.rows * view.scale_groups),
-         "scales [rows, scale_groups]");
-  if (view.form.bits == 4) {
-    const auto wide = std::find_if(codes.begin(), codes.end(),
-                                   [](std::int8_t code) { return code < -8 || code > 7; });
-    if (wide != codes.end())
-      sparse_unsupported(concat("code ", int{*wide}, " does not fit in 4 bits"));
-  }
+  if (view.form.bits == 8) return;
+  const auto wide = std::find_if(codes.begin(), codes.end(),
+                                 [](std::int8_t code) { return code < -8 || code > 7; });
+  if (wide != codes.end())
+    sparse_unsupported(concat("code ", int{*wide}, " does not fit in 4 bits"));
 }
 
 void pack_scales(const PanelSparseView& view, std::span<const float> scales, std::uint8_t* out) {
-  const PanelSparseForm& form = view.form;
+  const bool half = view.form.scale_type == ScaleType::Float16;
   for (std::int64_t row = 0; row < view.rows; ++row) {
     for (std::int64_t group = 0; group < view.scale_groups; ++group) {
       const float scale = scales[static_cast<std::size_t>(row * view.scale_groups + group)];
       const std::int64_t at = scale_index(view, row, group);
-      const bool half = form.scale_type == ScaleType::Float16;
       if (half) {
         store_u16(out + 2 * at, float_to_half(scale));
       } else {
@@ -115,29 +112,123 @@ void pack_scales(const PanelSparseView& view, std::span<const float> scales, std
   }
 }
 
+/// A view of the extents a packer works with.
+PanelSparseView packed_view(const PanelSparseForm& form, std::int64_t rows, std::int64_t columns) {
+  PanelSparseView view = sized_view(form, rows, columns);
+  view.form.groups_per_scale = std::min(form.groups_per_scale, view.groups);
+  return view;
+}
+
+void append_padded(std::vector<std::uint8_t>& blob, std::span<const std::uint8_t> part) {
+  blob.insert(blob.end(), part.begin(), part.end());
+  blob.resize(static_cast<std::size_t>(round_up(std::ssize(blob), kPartAlignment)));
+}
+
 }  // namespace
+
+PanelSparseSize panel_sparse_size(const PanelSparseForm& form, std::int64_t rows,
+                                  std::int64_t columns, std::span<const std::uint8_t> keep) {
+  const PanelSparseView view = packed_view(form, rows, columns);
+  ensure(std::ssize(keep) == rows * columns, "keep [rows, columns]");
+  const std::int64_t padded = view.groups * form.group;
+  std::vector<std::uint8_t> stored(static_cast<std::size_t>(padded));  // by column, of some rows
+  PanelSparseSize size{};
+  for (std::int64_t first = 0; first < rows; first += form.shared_rows) {
+    const std::int64_t height = std::min<std::int64_t>(form.shared_rows, rows - first);
+    std::fill(stored.begin(), stored.end(), std::uint8_t{0});
+    for (std::int64_t row = first; row < first + height; ++row) {
+      const std::uint8_t* const kept = keep.data() + row * columns;
+      for (std::int64_t column = 0; column < columns; ++column) {
+        stored[static_cast<std::size_t>(column)] |= static_cast<std::uint8_t>(kept[column] != 0);
+      }
+    }
+    for (std::int64_t run = 0; run < padded; run += run_columns(form)) {
+      std::int64_t count = 0;
+      for (std::int64_t block = run; block < run + run_columns(form); block += form.column_block) {
+        const auto begin = stored.begin() + block;
+        if (std::find(begin, begin + form.column_block, 1) != begin + form.column_block) {
+          count += form.column_block;
+          size.stored_weights +=
+              std::min<std::int64_t>(form.column_block, columns - block) * height;
+        }
+      }
+      size.code_bytes += bytes_of_codes(form.bits, run_codes(form, count));
+    }
+  }
+  return size;
+}
+
+std::int64_t panel_sparse_bytes(const PanelSparseForm& form, std::int64_t rows,
+                                std::int64_t columns, std::int64_t code_bytes) {
+  return layout_of(packed_view(form, rows, columns)).codes + code_bytes +
+         static_cast<std::int64_t>(kPanelSparseSlack);
+}
+
+PanelSparseIndex pack_index(const PanelSparseForm& form, std::int64_t rows, std::int64_t columns,
+                            std::span<const float> scales, std::span<const std::uint8_t> keep) {
+  const PanelSparseView view = packed_view(form, rows, columns);
+  ensure(std::ssize(keep) == rows * columns, "keep [rows, columns]");
+  ensure(std::ssize(scales) == rows * view.scale_groups, "scales [rows, scale_groups]");
+  PanelSparseIndex index;
+  index.bitmaps.resize(static_cast<std::size_t>(view.panels * panel_bitmap_bytes(view)));
+  index.scales.resize(static_cast<std::size_t>(view.panels * panel_scale_bytes(view)));
+  const Source source{.view = view, .codes = {}, .keep = keep};
+  for (std::int64_t panel = 0; panel < view.panels; ++panel) {
+    std::uint8_t* const bitmaps = index.bitmaps.data() + panel * panel_bitmap_bytes(view);
+    fill_bitmaps(source, panel, bitmaps);
+    std::int64_t bytes = 0;
+    for_each_run(view, panel, bitmaps, [&](const Run& run) {
+      bytes += bytes_of_codes(form.bits, run_codes(form, run.stored));
+    });
+    index.panel_code_bytes.push_back(bytes);
+  }
+  pack_scales(view, scales, index.scales.data());
+  return index;
+}
+
+std::vector<std::uint8_t> pack_codes(const PanelSparseForm& form, std::int64_t rows,
+                                     std::int64_t columns, std::span<const std::int8_t> codes,
+                                     std::span<const std::uint8_t> keep) {
+  const PanelSparseView view = packed_view(form, rows, columns);
+  check_codes(view, codes, keep);
+  std::vector<std::uint8_t> packed;
+  std::vector<std::uint8_t> bitmaps;
+  const Source source{.view = view, .codes = codes, .keep = keep};
+  for (std::int64_t panel = 0; panel < view.panels; ++panel) {
+    bitmaps.assign(static_cast<std::size_t>(panel_bitmap_bytes(view)), 0);
+    fill_bitmaps(source, panel, bitmaps.data());
+    for_each_run(view, panel, bitmaps.data(),
+                 [&](const Run& run) { append_run(source, run, packed); });
+  }
+  return packed;
+}
+
+std::vector<std::uint8_t> pack_front(const PanelSparseForm& form, std::int64_t rows,
+                                     std::int64_t columns, const PanelSparseIndex& index) {
+  const PanelSparseView view = packed_view(form, rows, columns);
+  ensure(std::ssize(index.panel_code_bytes) == view.panels, "the index of every panel");
+  const Layout at = layout_of(view);
+  std::vector<std::uint8_t> front(static_cast<std::size_t>(at.bitmaps));
+  std::uint64_t end = 0;
+  for (std::int64_t panel = 0; panel < view.panels; ++panel) {
+    end += static_cast<std::uint64_t>(index.panel_code_bytes[static_cast<std::size_t>(panel)]);
+    store_u64(front.data() + at.starts + 8 * (panel + 1), end);
+  }
+  write_header(front.data(),
+               {.form = view.form, .rows = rows, .columns = columns, .code_bytes = end});
+  append_padded(front, index.bitmaps);
+  append_padded(front, index.scales);
+  return front;
+}
 
 std::vector<std::uint8_t> pack_panel_sparse(const PanelSparseForm& form, std::int64_t rows,
                                             std::int64_t columns,
                                             std::span<const std::int8_t> codes,
                                             std::span<const float> scales,
                                             std::span<const std::uint8_t> keep) {
-  PanelSparseView view = sized_view(form, rows, columns);
-  view.form.groups_per_scale = std::min(form.groups_per_scale, view.groups);
-  check_source(view, codes, scales, keep);
-  const Layout at = layout_of(view);
-  std::vector<std::uint8_t> blob(static_cast<std::size_t>(at.codes));
-  std::vector<std::uint8_t> packed;
-  const Source source{.view = view, .codes = codes, .keep = keep};
-  for (std::int64_t panel = 0; panel < view.panels; ++panel) {
-    std::uint8_t* const bitmaps = blob.data() + at.bitmaps + panel * panel_bitmap_bytes(view);
-    fill_bitmaps(source, panel, bitmaps);
-    for_each_run(view, panel, bitmaps, [&](const Run& run) { append_run(source, run, packed); });
-    store_u64(blob.data() + at.starts + 8 * (panel + 1), packed.size());
-  }
-  pack_scales(view, scales, blob.data() + at.scales);
-  write_header(blob.data(),
-               {.form = view.form, .rows = rows, .columns = columns, .code_bytes = packed.size()});
+  std::vector<std::uint8_t> blob =
+      pack_front(form, rows, columns, pack_index(form, rows, columns, scales, keep));
+  const std::vector<std::uint8_t> packed = pack_codes(form, rows, columns, codes, keep);
   blob.insert(blob.end(), packed.begin(), packed.end());
   blob.resize(blob.size() + kPanelSparseSlack);
   return blob;

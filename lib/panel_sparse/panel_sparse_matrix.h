@@ -32,6 +32,37 @@ std::vector<std::uint8_t> pack_panel_sparse(const PanelSparseForm& form, std::in
                                             std::span<const float> scales,
                                             std::span<const std::uint8_t> keep);
 
+// The same in pieces, so that a matrix need not be in memory whole. A piece is some neighbouring
+// rows; all but the last must be whole panels. A blob is pack_front() of all pieces' indexes one
+// behind the other, the codes of all pieces one behind the other, and kPanelSparseSlack zeros.
+
+/// What the kept weights of a piece take in a form.
+struct PanelSparseSize {
+  std::int64_t stored_weights = 0;  ///< of the matrix: kept ones and zeros that share their columns
+  std::int64_t code_bytes = 0;
+};
+PanelSparseSize panel_sparse_size(const PanelSparseForm& form, std::int64_t rows,
+                                  std::int64_t columns, std::span<const std::uint8_t> keep);
+/// Bytes of a whole blob.
+std::int64_t panel_sparse_bytes(const PanelSparseForm& form, std::int64_t rows,
+                                std::int64_t columns, std::int64_t code_bytes);
+
+/// Parts 3 and 4 of a blob for some panels, and how many bytes of codes each panel has.
+struct PanelSparseIndex {
+  std::vector<std::uint8_t> bitmaps;
+  std::vector<std::uint8_t> scales;
+  std::vector<std::int64_t> panel_code_bytes;
+};
+PanelSparseIndex pack_index(const PanelSparseForm& form, std::int64_t rows, std::int64_t columns,
+                            std::span<const float> scales, std::span<const std::uint8_t> keep);
+/// The codes of a piece, part 5.
+std::vector<std::uint8_t> pack_codes(const PanelSparseForm& form, std::int64_t rows,
+                                     std::int64_t columns, std::span<const std::int8_t> codes,
+                                     std::span<const std::uint8_t> keep);
+/// Everything before the codes, of the whole matrix.
+std::vector<std::uint8_t> pack_front(const PanelSparseForm& form, std::int64_t rows,
+                                     std::int64_t columns, const PanelSparseIndex& index);
+
 DenseCodes unpack_panel_sparse(const PanelSparseView& matrix);
 
 }  // namespace edgecompress

@@ -23,7 +23,7 @@ enum class Arithmetic {
 DecoderSession open_session(const OnnxRuntime& runtime, const std::filesystem::path& graph,
                             const RunOptions& options, Arithmetic arithmetic) {
   OnnxSessionOptions session{.num_threads = options.compute.num_threads,
-                             .custom_ops_library = {},
+                             .custom_ops_library = operators_for(graph),
                              .config_entries = {{"session.intra_op.allow_spinning", "0"}}};
   if (arithmetic == Arithmetic::Exact) {
     session.config_entries.emplace_back("session.qdq_matmulnbits_accuracy_level", "0");
@@ -49,6 +49,11 @@ void refuse_mismatch(const std::string& what, double found, double allowed) {
 
 }  // namespace
 
+std::filesystem::path operators_for(const std::filesystem::path& graph) {
+  if (!needs_operator_library(graph)) return {};
+  return find_operator_library();
+}
+
 TokenWindows random_check_windows(const LlamaConfig& config) {
   const std::int64_t length = std::min(kRandomLength, config.max_position_embeddings);
   const auto vocab_size = static_cast<std::uint64_t>(config.vocab_size);
@@ -59,14 +64,22 @@ TokenWindows random_check_windows(const LlamaConfig& config) {
 }
 
 ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
-                                      const RunOptions& options, const Progress& progress) {
+                                      double logit_tolerance, const RunOptions& options,
+                                      const Progress& progress) {
   const TokenWindows windows = random_check_windows(model.config());
   HiddenStates states = final_hidden_states(model, windows, options.compute, progress);
   const LanguageModelHead head = load_head(model, options.compute.num_threads);
-  return check_artifact(
-      graph,
-      {.windows = windows, .origin = WindowOrigin::Random, .logits = window_logits(states, head)},
-      options);
+  return check_artifact(graph,
+                        {.windows = windows,
+                         .origin = WindowOrigin::Random,
+                         .logits = window_logits(states, head),
+                         .logit_tolerance = logit_tolerance},
+                        options);
+}
+
+double logit_tolerance(const ExportOptions& exporting) {
+  const bool rounded = exporting.sparse && exporting.sparse->scale_type == ScaleType::Float16;
+  return rounded ? kRoundedScalesTolerance : kLogitTolerance;
 }
 
 ArtifactReport check_artifact(const std::filesystem::path& graph,
@@ -94,7 +107,7 @@ ArtifactReport check_artifact(const std::filesystem::path& graph,
   }
   std::filesystem::remove(exact_graph);
   refuse_mismatch("the largest logit difference", *report.max_logit_error,
-                  kLogitTolerance * max_logit);
+                  reference.logit_tolerance * max_logit);
   refuse_mismatch("the largest difference between prefill and token by token",
                   *report.cache_split_error, kLogitTolerance * max_logit);
   if (reference.origin == WindowOrigin::Random) return report;

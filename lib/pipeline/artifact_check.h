@@ -15,6 +15,9 @@ namespace edgecompress {
 /// model's largest logit. Both sides compute in float with sums of a few thousand terms in
 /// different orders, which costs about 1e-5.
 inline constexpr double kLogitTolerance = 5e-4;
+/// The same when the artifact's scales were rounded to 16 bits, which moves each weight by up to
+/// 2^-11 = 4.9e-4 of it.
+inline constexpr double kRoundedScalesTolerance = 5e-3;
 /// Largest relative difference of the perplexities at accuracy level 0.
 inline constexpr double kPerplexityTolerance = 1e-3;
 
@@ -26,7 +29,12 @@ struct ArtifactReference {
   const TokenWindows& windows;
   WindowOrigin origin;
   WindowLogits logits;
+  double logit_tolerance = kLogitTolerance;  ///< share of the largest logit
 };
+
+/// The operator library a session needs to load the graph; empty: none.
+/// Throws Error{Missing} O08.
+std::filesystem::path operators_for(const std::filesystem::path& graph);
 
 /// Token ids drawn from a fixed seed: enough to compare logits and to time when no text is given.
 TokenWindows random_check_windows(const LlamaConfig& config);
@@ -40,7 +48,11 @@ ArtifactReport check_artifact(const std::filesystem::path& graph,
 
 /// The same with random_check_windows and the logits of the model folder itself.
 ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
-                                      const RunOptions& options, const Progress& progress);
+                                      double logit_tolerance, const RunOptions& options,
+                                      const Progress& progress);
+
+/// What an artifact made with these options may differ by.
+double logit_tolerance(const ExportOptions& exporting);
 
 /// Prefill and decode speed of a graph with the run's threads.
 DecoderSpeed artifact_speed(const std::filesystem::path& graph, const TokenWindows& windows,

@@ -75,7 +75,7 @@ std::optional<KeptOutput> keep_by_output_error(const OutputColumns& columns,
 
 class BlockPruner {
  public:
-  BlockPruner(const BlockWeights& block, SequentialBlock* tokens, const StructuredCut& cut,
+  BlockPruner(const BlockWeights& block, const CutTokens& tokens, const StructuredCut& cut,
               const CutWidths& widths)
       : block_(block), tokens_(tokens), cut_(cut), widths_(widths) {}
 
@@ -93,12 +93,32 @@ class BlockPruner {
     return block_.head_dim * block_.shape.num_attention_heads / block_.shape.num_key_value_heads;
   }
 
-  std::optional<LayerInputs> gather(InputGroup group, const BlockWeights& block) {
+  /// Gathers what the layer reads and, when asked to, solves it for the dense hidden states.
+  std::optional<LayerInputs> gather(LinearKind kind) {
     const CalibrationNeed need = calibration_need(cut_);
     if (need == CalibrationNeed::None) return std::nullopt;
+    if (cut_.repair == CutRepair::DenseOutputs) return gather_beside_dense(kind);
     return gather_inputs(
-        *tokens_, group, block,
+        *tokens_.block, input_group(kind), block_,
         need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms);
+  }
+
+  LayerInputs gather_beside_dense(LinearKind kind) {
+    const ReferencedInputs found = tokens_.dense->gather(*tokens_.block, input_group(kind), block_);
+    const at::Tensor wanted = wanted_outputs(tokens_.dense->block().weight(kind), found.dense);
+    if (const auto solved = least_squares_for_outputs(block_.weight(kind), found.inputs.hessian,
+                                                      wanted, kDamping)) {
+      block_.weight(kind) = *solved;
+    } else {
+      result_.fallbacks.emplace_back(
+          "least-squares instead of dense-outputs: the Hessian cannot be "
+          "inverted");
+    }
+    return found.inputs;
+  }
+
+  const at::Tensor& norm_of(const LayerInputs& inputs) const {
+    return std::holds_alternative<FluctuationScore>(cut_.score) ? inputs.deviation : inputs.norm;
   }
 
   KeptOutput keep(const OutputColumns& columns, const std::optional<LayerInputs>& inputs,
@@ -125,8 +145,8 @@ class BlockPruner {
   }
 
   KeptOutput keep_heads() {
-    const auto inputs = gather(InputGroup::O, block_);
-    const BlockInputNorms norms{.o = inputs ? inputs->norm : at::Tensor(), .down = {}};
+    const auto inputs = gather(LinearKind::O);
+    const BlockInputNorms norms{.o = inputs ? norm_of(*inputs) : at::Tensor(), .down = {}};
     return keep({.weight = block_.weight(LinearKind::O),
                  .unit_width = group_width(),
                  .units_kept = widths_.num_key_value_heads},
@@ -137,10 +157,12 @@ class BlockPruner {
 
   KeptOutput keep_channels(const KeptOutput& heads) {
     if (calibration_need(cut_) != CalibrationNeed::None) {
-      tokens_->show(InputGroup::GateUp, behind_cut_attention(heads), [](const at::Tensor&) {});
+      tokens_.block->show(InputGroup::GateUp, behind_cut_attention(heads),
+                          [](const at::Tensor&) {});
+      if (cut_.repair == CutRepair::DenseOutputs) tokens_.dense->skip(InputGroup::GateUp);
     }
-    const auto inputs = gather(InputGroup::Down, block_);
-    const BlockInputNorms norms{.o = {}, .down = inputs ? inputs->norm : at::Tensor()};
+    const auto inputs = gather(LinearKind::Down);
+    const BlockInputNorms norms{.o = {}, .down = inputs ? norm_of(*inputs) : at::Tensor()};
     return keep({.weight = block_.weight(LinearKind::Down),
                  .unit_width = 1,
                  .units_kept = widths_.intermediate_size},
@@ -158,8 +180,8 @@ class BlockPruner {
     return block;
   }
 
-  const BlockWeights& block_;
-  SequentialBlock* const tokens_;
+  BlockWeights block_;  // uncut; o and down as solved for the dense model
+  const CutTokens tokens_;
   const StructuredCut& cut_;
   const CutWidths& widths_;
   CutResult result_;
@@ -194,7 +216,7 @@ BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept) {
   return cut;
 }
 
-CutResult prune_block(const BlockWeights& block, SequentialBlock* tokens, const StructuredCut& cut,
+CutResult prune_block(const BlockWeights& block, const CutTokens& tokens, const StructuredCut& cut,
                       const CutWidths& widths, DType dtype) {
   return BlockPruner(block, tokens, cut, widths).run(dtype);
 }

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/dense_reference.h"
 #include "calibrate/sequential_block.h"
 #include "decoder/block_weights.h"
 #include "prune/structured.h"
@@ -25,12 +26,18 @@ struct CutResult {
   std::vector<std::string> fallbacks;  ///< what was done instead of what was asked for
 };
 
+/// Calibration tokens at a block's input, not shown any group yet.
+struct CutTokens {
+  SequentialBlock* block = nullptr;  ///< nullptr for a data-free cut
+  DenseReference* dense = nullptr;   ///< for CutRepair::DenseOutputs
+};
+
 /// Chooses the parts of a block, cuts it, and repairs o_proj and down_proj.
 ///
-/// tokens: calibration tokens at this block's input, not shown any group yet; nullptr for a
-/// data-free cut. The FFN is scored on what flows behind the already cut attention.
+/// The FFN is scored on what flows behind the already cut attention. With CutRepair::DenseOutputs
+/// both matrices are first solved for the dense model's residual stream, then scored and cut.
 /// Weights are rounded to `dtype`.
-CutResult prune_block(const BlockWeights& block, SequentialBlock* tokens, const StructuredCut& cut,
+CutResult prune_block(const BlockWeights& block, const CutTokens& tokens, const StructuredCut& cut,
                       const CutWidths& widths, DType dtype);
 
 }  // namespace edgecompress

@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "base/error.h"
+#include "calibrate/dense_reference.h"
 #include "calibrate/layer_inputs.h"
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
 #include "pipeline/block_cut.h"
+#include "pipeline/input_scaling.h"
 #include "pipeline/layer_steps.h"
 #include "pipeline/stored_steps.h"
 #include "pipeline/weight_change.h"
@@ -83,9 +85,14 @@ class Walk {
     } else {
       note(0);
     }
-    for (std::int64_t block = done ? done->blocks_done : 0; block < blocks; ++block) {
-      with_context(concat("compressing decoder block ", block),
-                   [&] { rounds_only() ? round_block(block) : walk_block(block); });
+    const std::int64_t first = done ? done->blocks_done : 0;
+    std::int64_t written = blocks_written_before(first);
+    for (std::int64_t block = first; block < blocks; ++block) {
+      with_context(concat("compressing decoder block ", block), [&] {
+        if (is_left_out(block, written)) return leave_out(block);
+        rounds_only() ? round_block(block) : walk_block({.source = block, .written = written});
+        ++written;
+      });
       note(block + 1);
       if (progress) progress({"compress", block + 1, blocks});
     }
@@ -99,6 +106,7 @@ class Walk {
   std::vector<HiddenStates*> carried_states() const {
     std::vector<HiddenStates*> states;
     if (calibration_ != nullptr) states.push_back(calibration_.get());
+    if (dense_calibration_ != nullptr) states.push_back(dense_calibration_.get());
     for (const Stage& stage : stages_) {
       if (stage.states != nullptr) states.push_back(stage.states.get());
     }
@@ -122,6 +130,32 @@ class Walk {
       progress.stages.push_back({.zeros = stage.zeros, .weights = stage.weights});
     }
     journal_.note(progress, model_.config().num_blocks(), carried_states());
+  }
+
+  /// A block by its index in the model that is read and in the one that is written.
+  struct BlockIndex {
+    std::int64_t source;
+    std::int64_t written;
+  };
+
+  bool is_left_out(std::int64_t block, std::int64_t written) const {
+    const auto at = static_cast<std::size_t>(written);
+    return at >= plan_.source_blocks.size() || plan_.source_blocks[at] != block;
+  }
+
+  /// How many of the model's first blocks are in the one that is written.
+  std::int64_t blocks_written_before(std::int64_t block) const {
+    const auto end =
+        std::lower_bound(plan_.source_blocks.begin(), plan_.source_blocks.end(), block);
+    return end - plan_.source_blocks.begin();
+  }
+
+  /// Only the dense model has this block.
+  void leave_out(std::int64_t index) {
+    const BlockWeights block = load_block(model_, index, compute_.num_threads);
+    carry(stages_.front(), block);
+    if (dense_calibration_ == nullptr) return;
+    advance(*dense_calibration_, to_target(block, compute_.target), rotary_, compute_.target);
   }
 
   std::int64_t longest_window() const {
@@ -185,18 +219,30 @@ class Walk {
     if (plan_.needs_calibration()) {
       calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
     }
+    if (plan_.cuts_for_dense_outputs || plan_.masks_for_dense_outputs) {
+      dense_calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, dense, storage);
+    }
   }
 
   /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
-  void cut(BlockHistory& history) {
+  void cut(BlockIndex index, BlockHistory& history) {
     history.cut = history.after.front();
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
+      if (std::holds_alternative<DropLayersStep>(step.action)) history.after[i + 1] = history.cut;
       const auto* const prune = std::get_if<PruneStep>(&step.action);
       if (prune == nullptr) continue;
+      StructuredCut cut = prune->cut;
+      if (auto* const random = std::get_if<RandomScore>(&cut.score)) {
+        *random = random_score_of_block(*random, index.source);
+      }
       std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
-      CutResult result = prune_block(history.cut, tokens ? &*tokens : nullptr, prune->cut,
-                                     plan_.widths.at(step.id), model_.config().dtype);
+      std::optional<DenseReference> dense =
+          dense_when(cut.repair == CutRepair::DenseOutputs, history);
+      CutResult result = prune_block(
+          history.cut, {.block = tokens ? &*tokens : nullptr, .dense = dense ? &*dense : nullptr},
+          cut, plan_.widths.at(step.id)[static_cast<std::size_t>(index.written)],
+          model_.config().dtype);
       history.cut = std::move(result.block);
       history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
                                result.fallbacks.end());
@@ -209,30 +255,36 @@ class Walk {
     return SequentialBlock(*calibration_, rotary_, compute_.target, compute_.storage);
   }
 
+  std::optional<DenseReference> dense_when(bool wanted, const BlockHistory& history) {
+    if (!wanted) return std::nullopt;
+    return DenseReference(*dense_calibration_, to_target(history.after.front(), compute_.target),
+                          rotary_, compute_.target, compute_.storage);
+  }
+
+  GroupInputs gather(SequentialBlock& tokens, DenseReference* dense, InputGroup group,
+                     const BlockWeights& block) {
+    if (dense != nullptr) return GroupInputs(dense->gather(tokens, group, block));
+    return GroupInputs(gather_inputs(
+        tokens, group, block,
+        plan_.layer_need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms));
+  }
+
   /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
   /// finished layers before it.
   void compress_layers(std::int64_t index, BlockHistory& history) {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      if (!std::holds_alternative<PruneStep>(plan_.steps[i].action)) {
-        history.after[i + 1] = history.cut;
-      }
+      if (is_layer_step(plan_.steps[i])) history.after[i + 1] = history.cut;
     }
     BlockWeights finished = history.cut;
     std::optional<SequentialBlock> tokens = tokens_when(plan_.layer_need);
+    std::optional<DenseReference> dense = dense_when(plan_.masks_for_dense_outputs, history);
     for (const InputGroup group : kInputGroups) {
       std::optional<GroupInputs> inputs;
       if (tokens) {
-        inputs.emplace(gather_inputs(*tokens, group, to_target(finished, compute_.target),
-                                     plan_.layer_need == CalibrationNeed::Hessian
-                                         ? InputDetail::Hessian
-                                         : InputDetail::Norms));
+        inputs =
+            gather(*tokens, dense ? &*dense : nullptr, group, to_target(finished, compute_.target));
       }
-      for (const LinearKind kind : layers_of(group)) {
-        const LinearId id{index, kind};
-        with_context(concat("compressing ", module_name(id)),
-                     [&] { compress_layer(id, inputs ? &*inputs : nullptr, history); });
-        finished.weight(kind) = history.layers.at(kind).weight;
-      }
+      compress_group(index, group, inputs ? &*inputs : nullptr, history, finished);
     }
     if (tokens) {
       tokens->finish(to_target(finished, compute_.target));
@@ -241,35 +293,89 @@ class Walk {
     }
   }
 
-  void compress_layer(LinearId id, GroupInputs* inputs, BlockHistory& history) {
-    const std::string module = module_name(id);
-    const at::Tensor before = history.cut.weight(id.kind).contiguous();
-    LayerState layer{.weight = before,
-                     .keep = {},
-                     .codes = {},
-                     .damping_rung = {},
-                     .clipped_share = {},
-                     .fallbacks = history.fallbacks};
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      if (std::holds_alternative<PruneStep>(step.action)) continue;
-      layer = apply(step, module, std::move(layer), inputs);
-      refuse_lost_mask(layer);
-      history.after[i + 1].weight(id.kind) = layer.weight;
-    }
-    if (inputs != nullptr && inputs->hessian().defined()) {
-      const double energy = output_energy(before, inputs->hessian());
-      const double lost = output_energy(before - layer.weight, inputs->hessian());
-      history.output_errors[id.kind] = energy > 0 ? lost / energy : 0;
-    }
-    history.layers.insert_or_assign(id.kind, std::move(layer));
+  /// The dense layer's outputs. Where a cut took rows away, those that stay are the dense layer's.
+  static at::Tensor wanted(LinearKind kind, const GroupInputs* inputs,
+                           const BlockHistory& history) {
+    if (inputs == nullptr || !inputs->dense()) return {};
+    const bool writes_to_residual = kind == LinearKind::O || kind == LinearKind::Down;
+    const BlockWeights& dense = writes_to_residual ? history.after.front() : history.cut;
+    return wanted_outputs(dense.weight(kind), *inputs->dense());
   }
 
-  LayerState apply(const Step& step, const std::string& module, LayerState layer,
-                   GroupInputs* inputs) const {
+  /// finished: takes over the group's weights, and the scales of its inputs.
+  void compress_group(std::int64_t index, InputGroup group, GroupInputs* inputs,
+                      BlockHistory& history, BlockWeights& finished) {
+    for (const LinearKind kind : layers_of(group)) {
+      const at::Tensor weight = history.cut.weight(kind).contiguous();
+      history.layers[kind] = {.weight = weight,
+                              .dense = weight,
+                              .wanted_outputs = wanted(kind, inputs, history),
+                              .fallbacks = history.fallbacks};
+    }
+    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
+      const Step& step = plan_.steps[i];
+      if (!is_layer_step(step)) continue;
+      if (scales_inputs(step)) {
+        scale_inputs(index,
+                     {.group = group,
+                      .layers = history.layers,
+                      .blocks = {&history.after[i + 1], &finished},
+                      .dtype = model_.config().dtype,
+                      .num_threads = compute_.num_threads},
+                     *inputs);
+      }
+      for (const LinearKind kind : layers_of(group)) {
+        const LinearId id{index, kind};
+        LayerState& layer = history.layers.at(kind);
+        with_context(concat("compressing ", module_name(id)),
+                     [&] { layer = apply(step, id, std::move(layer), inputs); });
+        refuse_lost_mask(layer);
+        history.after[i + 1].weight(kind) = layer.weight;
+      }
+    }
+    for (const LinearKind kind : layers_of(group)) {
+      const LayerState& layer = history.layers.at(kind);
+      finished.weight(kind) = layer.weight;
+      if (inputs == nullptr || !inputs->hessian().defined()) continue;
+      const double energy = output_energy(layer.dense, inputs->hessian());
+      const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
+      history.output_errors[kind] = energy > 0 ? lost / energy : 0;
+    }
+  }
+
+  static bool scales_inputs(const Step& step) {
+    const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
+  }
+
+  /// Searches scales for the layers of a group that will be quantized, and folds them.
+  void scale_inputs(std::int64_t index, const ScaledGroup& scaled, GroupInputs& inputs) const {
+    std::vector<std::pair<const LayerState*, QuantScheme>> rounded;
+    for (const LinearKind kind : layers_of(scaled.group)) {
+      const auto* const form =
+          std::get_if<QuantizedForm>(&plan_.forms.at(module_name({index, kind})));
+      if (form != nullptr) rounded.emplace_back(&scaled.layers.at(kind), form->scheme);
+    }
+    if (rounded.empty()) return;
+    const InputScales scales =
+        search_scales(rounded, inputs, scale_of_column(scaled.group, *scaled.blocks.front()),
+                      compute_.num_threads);
+    for (const LinearKind kind : layers_of(scaled.group)) {
+      scaled.layers.at(kind).scale_exponent = scales.exponent;
+    }
+    if (scales.exponent == 0) return;
+    const at::Tensor by_column = at::tensor(scales.by_column, at::kFloat);
+    inputs.divide(by_column);
+    fold_scales(scaled, by_column);
+  }
+
+  LayerState apply(const Step& step, LinearId id, LayerState layer, GroupInputs* inputs) const {
+    const std::string module = module_name(id);
     if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
       if (!targets(mask->targets, module)) return layer;
-      return mask_layer(std::move(layer), inputs, *mask, model_.config().dtype);
+      MaskStep on_block = *mask;
+      on_block.pattern = pattern_of_block(plan_, step, id.block);
+      return mask_layer(std::move(layer), inputs, on_block, model_.config().dtype);
     }
     const auto& quantize = std::get<QuantizeStep>(step.action);
     const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
@@ -287,15 +393,19 @@ class Walk {
     advance(*stage.states, to_target(block, compute_.target), rotary_, compute_.target);
   }
 
-  void walk_block(std::int64_t index) {
+  void walk_block(BlockIndex index) {
     BlockHistory history;
     history.after.resize(plan_.steps.size() + 1);
-    history.after[0] = load_block(model_, index, compute_.num_threads);
-    cut(history);
-    compress_layers(index, history);
+    history.after[0] = load_block(model_, index.source, compute_.num_threads);
+    cut(index, history);
+    compress_layers(index.written, history);
+    if (dense_calibration_ != nullptr) {
+      advance(*dense_calibration_, to_target(history.after.front(), compute_.target), rotary_,
+              compute_.target);
+    }
     for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
-    for (const LinearKind kind : kLinearKinds) report_layer({index, kind}, history);
-    store(index, std::move(history));
+    for (const LinearKind kind : kLinearKinds) report_layer({index.written, kind}, history);
+    store(index.written, std::move(history));
   }
 
   /// Whether weights go to a grid without calibration and nothing is carried along: then no block
@@ -334,19 +444,19 @@ class Walk {
 
   void report_layer(LinearId id, const BlockHistory& history) {
     const LayerState& layer = history.layers.at(id.kind);
-    add_report(module_name(id), change_between(history.cut.weight(id.kind).contiguous(),
-                                               layer.weight, compute_.num_threads));
+    add_report(module_name(id), change_between(layer.dense, layer.weight, compute_.num_threads));
     TensorReport& report = tensors_.back();
     if (history.output_errors.count(id.kind) > 0) {
       report.relative_output_error = history.output_errors.at(id.kind);
     }
     report.damping_rung = layer.damping_rung;
     report.clipped_share = layer.clipped_share;
+    report.input_scale_exponent = layer.scale_exponent;
     report.fallbacks = layer.fallbacks;
   }
 
   void store(std::int64_t index, BlockHistory history) {
-    const BlockWeights& block = history.cut;
+    const BlockWeights& block = history.after.back();
     std::map<LinearKind, WeightValue> weights;
     std::map<std::string, std::vector<float>> vectors{
         {input_norm_module(index) + ".weight", vector_value(block.input_norm)},
@@ -427,6 +537,7 @@ class Walk {
   RotaryTable rotary_;
   std::vector<Stage> stages_;
   std::unique_ptr<HiddenStates> calibration_;
+  std::unique_ptr<HiddenStates> dense_calibration_;  // of the uncompressed model; or nullptr
   std::optional<QuantizedMatrix> head_codes_;  // for evaluation; absent when the head stays float
   std::vector<TensorReport> tensors_;
 };

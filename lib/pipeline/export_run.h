@@ -4,6 +4,7 @@
 #include "onnx_export/export_model.h"
 #include "pipeline/artifact_check.h"
 #include "pipeline/run_options.h"
+#include "recipe/recipe.h"
 #include "report/report.h"
 
 namespace edgecompress {
@@ -11,16 +12,33 @@ namespace edgecompress {
 /// Exports a model folder (floating or quantized) and, unless told not to, runs the artifact in
 /// ONNX Runtime and compares it with the folder before the output appears. Returns the report that
 /// was written beside the artifact.
-Report run_export(const ExportOptions& exporting, const RunOptions& options,
-                  const Progress& progress);
+Report run_export(const ExportOptions& wanted, const RunOptions& options, const Progress& progress);
 
-/// "genai" or "onnx".
-std::string format_name(const OnnxFormat& format);
+/// What a recipe's export step asks for.
+ExportOptions export_options(const ExportStep& step, int num_threads);
 
-/// Writes report.json and edgecompress.manifest.json (size and SHA-256 of every file) and publishes
-/// the folder. files: name -> SHA-256 of what is in the folder already.
+/// "genai", "onnx", "genai-sparse" or "onnx-sparse".
+std::string format_name(const ExportOptions& exporting);
+
+/// With the operator library that a sparse export copies.
+/// Throws Error{Missing} O08.
+ExportOptions with_operator_library(ExportOptions exporting);
+
+/// What was measured of an artifact, with what export says about it.
+ArtifactReport describe_artifact(const ExportOptions& exporting, const OnnxArtifact& artifact,
+                                 ArtifactReport checked);
+
+/// Writes report.json, report.html, report.md, a model card (README.md) and
+/// edgecompress.manifest.json (size and SHA-256 of every file) and publishes the folder.
+/// files: name -> SHA-256 of what is in the folder already. source: the model folder, whose
+/// README.md may state a license.
 void publish_with_report(StagedFolder& output, const Report& report,
-                         std::map<std::string, std::string> files);
+                         std::map<std::string, std::string> files,
+                         const std::filesystem::path& source);
+
+/// The warnings of an export: the artifact's, and for the genai format those of its tokenizer.
+void add_export_warnings(Report& report, const ModelFolder& model, const ExportOptions& exporting,
+                         const OnnxArtifact& artifact);
 
 /// The parts of a report that describe the input.
 Report report_of_input(const ModelFolder& model, const std::string& command);

@@ -4,11 +4,13 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "linear_algebra/matrix_view.h"
 #include "prune/keep_mask.h"
 #include "prune/least_squares.h"
 #include "prune/sparsegpt.h"
 #include "quantize/gptq.h"
 #include "quantize/hqq.h"
+#include "quantize/output_clip.h"
 #include "quantize/refine.h"
 #include "quantize/rtn.h"
 #include "tensor/aten.h"
@@ -58,6 +60,16 @@ struct Masker {
   }
 };
 
+/// The Hessian in float with a mean diagonal of 1, so that no product leaves float's range.
+at::Tensor relative_hessian(const at::Tensor& hessian) {
+  const double mean = hessian.diagonal().mean().item<double>();
+  return (mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous();
+}
+
+MatrixView<const float> view_of(const at::Tensor& matrix) {
+  return {values_of(matrix).data(), matrix.size(0), matrix.size(1), matrix.size(1)};
+}
+
 void repair_mask(LayerState& layer, const at::Tensor& dense, const GroupInputs& inputs) {
   const auto repaired =
       least_squares_on_support(dense, inputs.hessian(), layer.keep, kRepairDamping);
@@ -65,6 +77,18 @@ void repair_mask(LayerState& layer, const at::Tensor& dense, const GroupInputs& 
     layer.weight = repaired->contiguous();
   } else {
     layer.fallbacks.emplace_back("no repair of the mask: the Hessian cannot be inverted");
+  }
+}
+
+/// Solves the whole layer for the dense model's outputs; the mask then comes off that solution.
+void aim_at_dense(LayerState& layer, const GroupInputs& inputs) {
+  const auto solved = least_squares_for_outputs(layer.weight, inputs.hessian(),
+                                                layer.wanted_outputs, kRepairDamping);
+  if (solved) {
+    layer.weight = solved->contiguous();
+  } else {
+    layer.fallbacks.emplace_back(
+        "least-squares instead of dense-outputs: the Hessian cannot be inverted");
   }
 }
 
@@ -107,6 +131,13 @@ struct LayerQuantizer {
                   options.refine_rounds, num_threads)
         .matrix;
   }
+  QuantizedMatrix operator()(const AwqOptions& options) const {
+    if (options.rounding == AwqRounding::Gptq) return (*this)(GptqOptions{});
+    if (options.clip == AwqClip::None) return (*this)(RtnOptions{});
+    const at::Tensor hessian = relative_hessian(inputs->hessian());
+    return quantize_output_clip(values_of(layer.weight), rows(), columns(), scheme,
+                                view_of(hessian), num_threads);
+  }
   QuantizedMatrix without_factor(const GptqOptions& options) const {
     if (options.on_singular == OnSingular::Fail) {
       throw Error(ErrorKind::Numeric, "F23",
@@ -120,6 +151,16 @@ struct LayerQuantizer {
 
 }  // namespace
 
+void GroupInputs::divide(const at::Tensor& scales) {
+  inputs_.norm = inputs_.norm / scales;
+  if (inputs_.hessian.defined()) {
+    const at::Tensor exact = scales.to(at::kDouble);
+    inputs_.hessian = inputs_.hessian / exact.unsqueeze(0) / exact.unsqueeze(1);
+  }
+  dense_.reset();
+  factors_.clear();
+}
+
 const std::optional<InverseFactor>& GroupInputs::factor(double damping, ColumnOrder order) {
   const auto [place, is_new] = factors_.try_emplace({damping, order});
   if (is_new) {
@@ -131,16 +172,11 @@ const std::optional<InverseFactor>& GroupInputs::factor(double damping, ColumnOr
   return place->second;
 }
 
-at::Tensor rounded_to(const at::Tensor& weight, DType dtype) {
-  if (dtype == DType::F16) return weight.to(at::kHalf).to(at::kFloat);
-  if (dtype == DType::BF16) return weight.to(at::kBFloat16).to(at::kFloat);
-  return weight;
-}
-
 LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& step, DType dtype) {
+  if (step.repair == MaskRepair::DenseOutputs) aim_at_dense(layer, *inputs);
   const at::Tensor dense = layer.weight;
   std::visit(Masker{layer, inputs, step.pattern}, step.method);
-  if (step.repair == MaskRepair::LeastSquares) repair_mask(layer, dense, *inputs);
+  if (step.repair != MaskRepair::None) repair_mask(layer, dense, *inputs);
   layer.weight = rounded_to(layer.weight, dtype).contiguous();
   return layer;
 }
@@ -150,6 +186,41 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
   layer.codes = std::visit(LayerQuantizer{layer, inputs, scheme, num_threads}, method);
   layer.weight = dequantized(*layer.codes, num_threads);
   return layer;
+}
+
+InputScales search_scales(const std::vector<std::pair<const LayerState*, QuantScheme>>& layers,
+                          const GroupInputs& inputs, std::span<const std::int64_t> scale_of_column,
+                          int num_threads) {
+  const at::Tensor hessian = relative_hessian(inputs.hessian());
+  std::vector<ScalableLayer> scalable;
+  for (const auto& [layer, scheme] : layers) {
+    scalable.push_back({.weight = view_of(layer->weight), .scheme = scheme});
+  }
+  return search_input_scales(
+      scalable, {.hessian = view_of(hessian), .scale_of_column = scale_of_column}, num_threads);
+}
+
+void multiply_columns(LayerState& layer, const at::Tensor& scales) {
+  ensure(!layer.codes.has_value(), "a layer whose columns can still be scaled");
+  layer.weight = (layer.weight * scales).contiguous();
+  layer.dense = (layer.dense * scales).contiguous();
+}
+
+void divide_rows(LayerState& layer, const at::Tensor& divisors, DType dtype, int num_threads) {
+  const at::Tensor column = divisors.unsqueeze(1);
+  layer.dense = (layer.dense / column).contiguous();
+  if (!layer.codes) {
+    layer.weight = rounded_to(layer.weight / column, dtype).contiguous();
+    return;
+  }
+  const QuantizedMatrix& codes = *layer.codes;
+  const at::Tensor scales =
+      at::tensor(codes.scales(), at::kFloat).view({codes.rows(), -1}).div(column).contiguous();
+  const std::span<const float> divided = values_of(scales);
+  layer.codes = QuantizedMatrix(
+      codes.rows(), codes.columns(), codes.scheme(), {codes.codes().begin(), codes.codes().end()},
+      {divided.begin(), divided.end()}, {codes.zero_points().begin(), codes.zero_points().end()});
+  layer.weight = dequantized(*layer.codes, num_threads);
 }
 
 at::Tensor dequantized(const QuantizedMatrix& matrix, int num_threads) {

@@ -1,6 +1,8 @@
 #include "pipeline/memory_need.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/memory_budget.h"
@@ -20,6 +22,10 @@ constexpr std::uint64_t kHessianCopies = 4;
 constexpr std::uint64_t kLogitCopies = 6;
 // Inside a calibrated block: the windows, what o_proj reads, the states behind the attention.
 constexpr std::uint64_t kCalibrationSets = 3;
+// Beside the dense model: how both models' inputs and residual streams go together.
+constexpr std::uint64_t kCrossMoments = 2;
+constexpr std::uintmax_t kBytesOfUnknownText = std::uintmax_t{1} << 20;
+constexpr std::int64_t kBytesOfToken = 2;
 
 std::uint64_t elements(MatrixShape shape) {
   return static_cast<std::uint64_t>(shape.out_features * shape.in_features);
@@ -47,18 +53,18 @@ std::uint64_t widest_input(const LlamaConfig& config) {
   return static_cast<std::uint64_t>(widest);
 }
 
-std::uint64_t state_bytes(const std::optional<TokenWindows>& windows, const LlamaConfig& config) {
+std::uint64_t state_bytes(const std::optional<WindowSizes>& windows, const LlamaConfig& config) {
   if (!windows) return 0;
   return static_cast<std::uint64_t>(windows->count * windows->length * config.hidden_size) * kFloat;
 }
 
-std::uint64_t forward_bytes(const LlamaConfig& config, const TokenWindows& windows) {
+std::uint64_t forward_bytes(const LlamaConfig& config, const WindowSizes& windows) {
   const std::int64_t tokens = windows_at_once(windows.length) * windows.length;
   const auto width = 6 * static_cast<std::uint64_t>(config.hidden_size) + 4 * widest_input(config);
   return static_cast<std::uint64_t>(tokens) * width * kFloat;
 }
 
-void add_texts(MemoryNeed& need, const LlamaConfig& config, const WalkTexts& texts,
+void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts,
                std::uint64_t stages) {
   if (texts.calibration) {
     need.state_sets += kCalibrationSets;
@@ -74,20 +80,60 @@ void add_texts(MemoryNeed& need, const LlamaConfig& config, const WalkTexts& tex
       std::max({need.forward, forward_bytes(config, *texts.evaluation), kLogitCopies * logits});
 }
 
+/// AWQ keeps the dense weights with scaled columns beside those without.
+bool scales_inputs(const WalkPlan& plan) {
+  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& step) {
+    const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
+  });
+}
+
+/// The dense model's own sets of states, and what one group of its layers reads.
+void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  need.hessians += kCrossMoments * widest_input(config) * widest_input(config) * kDouble;
+  const auto hidden = static_cast<std::uint64_t>(config.hidden_size);
+  const std::uint64_t recorded = (widest_input(config) + hidden - 1) / hidden;
+  need.state_sets += kCalibrationSets + recorded;
+  need.states += (kCalibrationSets + recorded) * state_bytes(texts.calibration, config);
+}
+
 }  // namespace
 
-MemoryNeed memory_need(const WalkPlan& plan, const WalkTexts& texts) {
+TextSizes text_sizes(const WalkTexts& texts) {
+  const auto sizes = [](const std::optional<TokenWindows>& windows) {
+    return windows ? std::optional(WindowSizes{windows->count, windows->length}) : std::nullopt;
+  };
+  return {.calibration = sizes(texts.calibration), .evaluation = sizes(texts.evaluation)};
+}
+
+TextSizes expected_text_sizes(const WalkPlan& plan, const Recipe& recipe) {
+  TextSizes sizes;
+  if (plan.needs_text() && recipe.calibration) {
+    sizes.calibration = {recipe.calibration->samples, recipe.calibration->sequence_length};
+  }
+  if (!recipe.evaluation) return sizes;
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(recipe.evaluation->text, error);
+  const auto bytes = static_cast<std::int64_t>(error ? kBytesOfUnknownText : size);
+  const std::int64_t length = recipe.evaluation->window;
+  const std::int64_t in_text = std::max<std::int64_t>(1, bytes / kBytesOfToken / length);
+  sizes.evaluation = {std::min(recipe.evaluation->max_windows.value_or(in_text), in_text), length};
+  return sizes;
+}
+
+MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   const LlamaConfig& config = plan.configs.front();
   const std::uint64_t stages = plan.steps.size() + 1;
   const bool runs_texts = texts.calibration || texts.evaluation;
   MemoryNeed need{.program = kProgram};
-  need.blocks = (stages + 2) * largest_block(config) * kFloat;
+  need.blocks = (stages + (scales_inputs(plan) ? 3 : 2)) * largest_block(config) * kFloat;
   const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size);
   need.tables = (runs_texts ? 9 : 4) * table;  // two tables as floats and one as codes, or one
   if (plan.layer_need == CalibrationNeed::Hessian || plan.cut_need == CalibrationNeed::Hessian) {
     need.hessians = kHessianCopies * widest_input(config) * widest_input(config) * kDouble;
   }
   add_texts(need, config, texts, stages);
+  if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
   return need;
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "calibrate/hidden_states.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/walk_plan.h"
+#include "recipe/recipe.h"
 
 namespace edgecompress {
 
@@ -22,7 +24,24 @@ struct MemoryNeed {
   std::uint64_t least() const { return program + blocks + tables + hessians + forward; }
 };
 
-MemoryNeed memory_need(const WalkPlan& plan, const WalkTexts& texts);
+/// Token windows of a text.
+struct WindowSizes {
+  std::int64_t count = 0;
+  std::int64_t length = 0;  ///< tokens of a window
+};
+struct TextSizes {
+  std::optional<WindowSizes> calibration = {};
+  std::optional<WindowSizes> evaluation = {};
+};
+
+TextSizes text_sizes(const WalkTexts& texts);
+
+/// Before any text is encoded: as many windows as the recipe allows and the text may have, at two
+/// bytes a token, which is fewer than tokenizers make of plain text; a text that is not there
+/// counts as 1 MiB.
+TextSizes expected_text_sizes(const WalkPlan& plan, const Recipe& recipe);
+
+MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts);
 
 /// Where hidden states lie when a run may take `budget` bytes: in memory as long as what is left
 /// holds them, else in files.

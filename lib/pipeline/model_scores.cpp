@@ -6,6 +6,7 @@
 #include "evaluate/artifact_evaluation.h"
 #include "evaluate/model_evaluation.h"
 #include "ort/session.h"
+#include "pipeline/artifact_check.h"
 #include "tokenizer/tokenizer.h"
 
 namespace edgecompress {
@@ -40,9 +41,10 @@ EvalResult eval_model(const EvalRequest& request, const Progress& progress) {
 
 EvalResult eval_artifact(const EvalRequest& request, const Progress& progress) {
   const OnnxRuntime runtime(find_onnxruntime(request.onnxruntime));
-  DecoderSession session(runtime, request.artifact / "model.onnx",
+  const std::filesystem::path graph = request.artifact / "model.onnx";
+  DecoderSession session(runtime, graph,
                          {.num_threads = request.compute.num_threads,
-                          .custom_ops_library = {},
+                          .custom_ops_library = operators_for(graph),
                           .config_entries = {{"session.intra_op.allow_spinning", "0"}}});
   EvalResult result;
   result.windows = read_token_windows(request.text, Tokenizer::open(request.artifact),

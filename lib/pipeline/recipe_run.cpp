@@ -11,8 +11,11 @@
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
 #include "pipeline/memory_need.h"
+#include "pipeline/recovery.h"
 #include "pipeline/run_environment.h"
 #include "pipeline/run_fingerprint.h"
+#include "pipeline/run_texts.h"
+#include "pipeline/tokenizer_warnings.h"
 #include "pipeline/weight_change.h"
 #include "tokenizer/tokenizer.h"
 
@@ -20,45 +23,61 @@ namespace edgecompress {
 namespace {
 
 constexpr const char* kCheckpointFolder = "checkpoint";
+constexpr const char* kUntrainedFolder = "untrained";
 constexpr const char* kDenseArtifactFolder = "dense-artifact";
 
-const ExportStep* export_step(const Recipe& recipe) {
+/// The recipe's only step of that kind, or nullptr.
+template <typename Action>
+const Action* step_of(const Recipe& recipe) {
   for (const Step& step : recipe.steps) {
-    if (const auto* exporting = std::get_if<ExportStep>(&step.action)) return exporting;
+    if (const auto* action = std::get_if<Action>(&step.action)) return action;
   }
   return nullptr;
 }
 
-void refuse_long_windows(const LlamaConfig& config, std::int64_t length, const std::string& key) {
-  if (length <= config.max_position_embeddings) return;
-  throw Error(ErrorKind::Usage, "E-WINDOW",
-              concat(key, " is ", length, " tokens, longer than the model's context of ",
-                     config.max_position_embeddings, "; set it to that or less"));
+struct RunTexts {
+  WalkTexts walk;
+  std::optional<TokenWindows> training;
+};
+
+TokenWindows read_calibration(const Recipe& recipe, const ModelFolder& model,
+                              const Tokenizer& tokenizer) {
+  if (!recipe.calibration) {
+    throw Error(ErrorKind::Usage, "R19",
+                "a step looks at activations, so calibration text is needed: name one under "
+                "calibration: in the recipe, or with --calibration");
+  }
+  const Calibration& calibration = *recipe.calibration;
+  refuse_long_windows(model.config(), calibration.sequence_length, "calibration.sequence_length");
+  return read_calibration_windows(
+      calibration.text, tokenizer,
+      {.length = calibration.sequence_length, .max_count = calibration.samples},
+      model.config().vocab_size);
 }
 
-WalkTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model) {
-  WalkTexts texts;
-  if (!plan.needs_calibration() && !recipe.evaluation) return texts;
+TokenWindows read_evaluation(const Evaluation& evaluation, const ModelFolder& model,
+                             const Tokenizer& tokenizer) {
+  refuse_long_windows(model.config(), evaluation.window, "evaluate.window");
+  return read_token_windows(evaluation.text, tokenizer,
+                            {.length = evaluation.window, .max_count = evaluation.max_windows},
+                            model.config().vocab_size);
+}
+
+RunTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model,
+                    std::vector<std::string>& warnings) {
+  RunTexts texts;
+  const auto* const recovery = step_of<RecoverStep>(recipe);
+  if (!plan.needs_text() && !recipe.evaluation && recovery == nullptr) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
-  const std::int64_t vocab_size = model.config().vocab_size;
-  if (plan.needs_calibration()) {
-    if (!recipe.calibration) {
-      throw Error(ErrorKind::Usage, "R19",
-                  "a step looks at activations, so calibration text is needed: name one under "
-                  "calibration: in the recipe, or with --calibration");
-    }
-    const Calibration& calibration = *recipe.calibration;
-    refuse_long_windows(model.config(), calibration.sequence_length, "calibration.sequence_length");
-    texts.calibration = read_calibration_windows(
-        calibration.text, tokenizer,
-        {.length = calibration.sequence_length, .max_count = calibration.samples}, vocab_size);
+  warnings = tokenizer_warnings(model, tokenizer);
+  if (plan.needs_text()) {
+    texts.walk.calibration = read_calibration(recipe, model, tokenizer);
   }
   if (recipe.evaluation) {
-    const Evaluation& evaluation = *recipe.evaluation;
-    refuse_long_windows(model.config(), evaluation.window, "evaluate.window");
-    texts.evaluation = read_token_windows(
-        evaluation.text, tokenizer,
-        {.length = evaluation.window, .max_count = evaluation.max_windows}, vocab_size);
+    texts.walk.evaluation = read_evaluation(*recipe.evaluation, model, tokenizer);
+  }
+  if (recovery != nullptr) {
+    texts.training = read_training_windows(recovery->text, model, tokenizer);
   }
   return texts;
 }
@@ -78,22 +97,10 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
   }
 }
 
-ExportOptions export_options(const ExportStep& step, int num_threads) {
-  ExportOptions exporting;
-  if (step.format == ExportFormat::Genai) {
-    exporting.format = GenaiFormat{.accuracy_level = step.accuracy_level};
-  } else {
-    exporting.format = StandardFormat{};
-  }
-  exporting.context_length = step.context_length;
-  exporting.num_threads = num_threads;
-  return exporting;
-}
-
 /// The dense model as a float artifact of the same format, only to be timed.
-DecoderSpeed dense_speed(const ModelFolder& model, const ExportOptions& exporting,
-                         StagedFolder& output, const TokenWindows& windows,
-                         const RunOptions& options) {
+DecoderSpeed dense_speed(const ModelFolder& model, ExportOptions exporting, StagedFolder& output,
+                         const TokenWindows& windows, const RunOptions& options) {
+  exporting.sparse.reset();
   const OnnxArtifact dense = export_onnx(model, exporting, output, kDenseArtifactFolder, {});
   const DecoderSpeed speed = artifact_speed(output.path() / dense.graph, windows, options);
   std::filesystem::remove_all(output.path() / kDenseArtifactFolder);
@@ -120,22 +127,32 @@ class RecipeRun {
         model_((check_texts(recipe), ModelFolder::open(options.model))),
         plan_(plan_walk(model_, recipe)),
         output_(options.output, {options.model}, options.existing, Leftovers::Keep),
-        texts_(read_texts(recipe, plan_, model_)),
+        texts_(read_texts(recipe, plan_, model_, text_warnings_)),
         compute_(options.compute),
-        journal_(output_, run_fingerprint(command, options, model_, &recipe, &texts_),
+        journal_(output_, run_fingerprint(command, options, model_, &recipe, &texts_.walk),
                  options.resume) {
     const std::uint64_t budget =
         options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
-    compute_.storage = storage_within(budget, memory_need(plan_, texts_));
+    compute_.storage = storage_within(budget, memory_need(plan_, text_sizes(texts_.walk)));
   }
 
   Report run(const std::string& command) {
+    if (plan_.needs_survey) {
+      plan_ = plan_walk(model_, recipe_,
+                        survey_model(model_, *texts_.walk.calibration, compute_, progress_));
+      clock_.finish_stage("survey");
+    }
     report_ = report_of_input(model_, command);
-    report_.warnings.insert(report_.warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
+    std::vector<std::string>& warnings = report_.warnings;
+    warnings.insert(warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
+    warnings.insert(warnings.end(), text_warnings_.begin(), text_warnings_.end());
+    warn_of_idle_masks();
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();
-    if (const ExportStep* const step = export_step(recipe_)) export_artifact(*step);
+    if (const auto* const step = step_of<RecoverStep>(recipe_)) recover_checkpoint(*step);
+    describe_checkpoint();
+    if (const auto* const step = step_of<ExportStep>(recipe_)) export_artifact(*step);
     publish();
     return report_;
   }
@@ -148,39 +165,103 @@ class RecipeRun {
   }
 
  private:
-  bool exports() const { return export_step(recipe_) != nullptr; }
+  bool exports() const { return step_of<ExportStep>(recipe_) != nullptr; }
 
   std::string checkpoint_folder() const { return exports() ? kCheckpointFolder : ""; }
+
+  /// Zeros take as many bytes and as much time as other weights in all that is written here.
+  void warn_of_idle_masks() {
+    const bool masks = std::any_of(plan_.steps.begin(), plan_.steps.end(), [](const Step& step) {
+      return std::holds_alternative<MaskStep>(step.action);
+    });
+    const auto* const exported = step_of<ExportStep>(recipe_);
+    if (!masks || (exported != nullptr && is_sparse(exported->format))) return;
+    report_.warnings.push_back(concat(
+        "M1: no gain in this format: ",
+        exports() ? "ONNX Runtime multiplies by zeros as by other weights"
+                  : "a model folder stores zeros as other weights",
+        ", so the mask saves neither bytes nor time. The formats genai-sparse and onnx-sparse gain "
+        "from masks, cuts (prune, drop_layers) gain in every format"));
+  }
 
   void describe_recipe() {
     report_.recipe = recipe_.source_text;
     if (!recipe_.source_text.empty()) {
       report_.recipe_sha256 = sha256_hex(std::as_bytes(std::span(recipe_.source_text)));
     }
-    if (!texts_.evaluation) return;
-    const TokenWindows& windows = *texts_.evaluation;
-    report_.evaluation = EvaluationReport{
-        .protocol = recipe_.evaluation->protocol,
-        .text = windows.source,
-        .window = windows.length,
-        .windows = windows.count,
-        .target_tokens = windows.count * (windows.length - 1),
-        .token_sha256 = windows.sha256,
-        .dtype = options_.compute.target.dtype == at::kBFloat16 ? "bfloat16" : "float32"};
+    if (!texts_.walk.evaluation) return;
+    report_.evaluation =
+        evaluation_report(*recipe_.evaluation, *texts_.walk.evaluation, options_.compute);
+  }
+
+  /// Where the walk's checkpoint goes: what is trained afterwards is written once more.
+  std::string walked_folder() const {
+    return texts_.training ? kUntrainedFolder : checkpoint_folder();
   }
 
   void compress() {
-    CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
+    CheckpointWriter writer(output_, walked_folder(), plan_.output_config(), plan_.forms);
     WalkJournal journal(output_, journal_);
-    walked_ = walk(model_, plan_, texts_, compute_, writer, journal, progress_);
+    walked_ = walk(model_, plan_, texts_.walk, compute_, writer, journal, progress_);
     checkpoint_files_ = writer.finish(model_);
-    clock_.finish_stage("compress");
-
-    compressed_ =
-        std::make_unique<ModelFolder>(ModelFolder::open(output_.path() / checkpoint_folder()));
-    count_written_sparsity(*compressed_, walked_.tensors, options_.compute.num_threads);
     report_.stages = walked_.stages;
     report_.tensors = walked_.tensors;
+    clock_.finish_stage("compress");
+  }
+
+  void recover_checkpoint(const RecoverStep& step) {
+    const std::filesystem::path untrained = output_.path() / kUntrainedFolder;
+    {
+      const ModelFolder start = ModelFolder::open(untrained);
+      CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
+      report_.training = recover(
+          {.model = start,
+           .teacher = &model_,
+           .windows = *texts_.training,
+           .options = resolve_training(step.choice, start, &model_),
+           .gate = step.gate},
+          compute_, writer, {.progress = progress_, .stop_requested = options_.stop_requested});
+      checkpoint_files_ = writer.finish(model_);
+    }
+    report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),
+                            report_.training->warnings.end());
+    clock_.finish_stage("train");
+    if (report_.training->kept_step > 0) describe_recovery();
+  }
+
+  /// What the walk measured of the last stage holds no longer.
+  void describe_recovery() {
+    for (TensorReport& tensor : report_.tensors) {
+      tensor.relative_weight_error.reset();
+      tensor.relative_output_error.reset();
+    }
+    StageReport stage = report_.stages.back();
+    stage.stage = "recovered";
+    if (texts_.walk.evaluation) score_recovered(stage);
+    report_.stages.push_back(stage);
+  }
+
+  void score_recovered(StageReport& stage) {
+    const TokenWindows& windows = *texts_.walk.evaluation;
+    const ModelFolder trained = ModelFolder::open(output_.path() / checkpoint_folder());
+    HiddenStates dense = final_hidden_states(model_, windows, compute_, progress_);
+    const LanguageModelHead dense_head = load_head(model_, compute_.num_threads);
+    walked_.final_states =
+        std::make_unique<HiddenStates>(final_hidden_states(trained, windows, compute_, progress_));
+    walked_.head = load_head(trained, compute_.num_threads);
+    const LanguageModelScores scores =
+        score_windows(windows, window_logits(*walked_.final_states, walked_.head),
+                      window_logits(dense, dense_head));
+    stage.perplexity = scores.perplexity;
+    stage.kl_divergence_nats = scores.kl_divergence_nats;
+    stage.top1_agreement = scores.top1_agreement;
+    clock_.finish_stage("score_recovered");
+  }
+
+  void describe_checkpoint() {
+    compressed_ =
+        std::make_unique<ModelFolder>(ModelFolder::open(output_.path() / checkpoint_folder()));
+    count_written_sparsity(*compressed_, report_.tensors, options_.compute.num_threads);
     report_.parameters_after = total_parameters(compressed_->config());
     report_.bytes_after = static_cast<std::int64_t>(compressed_->store().total_bytes());
     report_.stages.back().size_bytes = report_.bytes_after;
@@ -189,35 +270,33 @@ class RecipeRun {
   }
 
   void export_artifact(const ExportStep& step) {
-    const ExportOptions exporting = export_options(step, options_.compute.num_threads);
+    const ExportOptions exporting =
+        with_operator_library(export_options(step, options_.compute.num_threads));
     const OnnxArtifact artifact = export_onnx(*compressed_, exporting, output_, "", progress_);
     artifact_files_ = artifact.file_sha256;
-    report_.warnings.insert(report_.warnings.end(), artifact.warnings.begin(),
-                            artifact.warnings.end());
+    add_export_warnings(report_, model_, exporting, artifact);
     clock_.finish_stage("export");
 
     const std::filesystem::path graph = output_.path() / artifact.graph;
-    ArtifactReport checked = check(graph);
-    checked.format = format_name(exporting.format);
-    checked.size_bytes = static_cast<std::int64_t>(artifact.total_bytes);
-    checked.file_sha256 = artifact.file_sha256;
-    report_.artifact = checked;
-    report_.bytes_after = checked.size_bytes;
-    report_.stages.push_back(artifact_stage(report_.stages.back(), checked));
+    report_.artifact =
+        describe_artifact(exporting, artifact, check(graph, logit_tolerance(exporting)));
+    report_.bytes_after = report_.artifact->size_bytes;
+    report_.stages.push_back(artifact_stage(report_.stages.back(), *report_.artifact));
     if (options_.speed_test == SpeedTest::Run) time_artifact(exporting, graph);
   }
 
-  ArtifactReport check(const std::filesystem::path& graph) {
+  ArtifactReport check(const std::filesystem::path& graph, double tolerance) {
     if (options_.artifact_check == ArtifactCheck::Skip) return {};
     ArtifactReport checked;
     if (walked_.final_states != nullptr) {
       checked = check_artifact(graph,
-                               {.windows = *texts_.evaluation,
+                               {.windows = *texts_.walk.evaluation,
                                 .origin = WindowOrigin::Text,
-                                .logits = window_logits(*walked_.final_states, walked_.head)},
+                                .logits = window_logits(*walked_.final_states, walked_.head),
+                                .logit_tolerance = tolerance},
                                options_);
     } else {
-      checked = check_on_random_tokens(*compressed_, graph, options_, progress_);
+      checked = check_on_random_tokens(*compressed_, graph, tolerance, options_, progress_);
     }
     clock_.finish_stage("check_artifact");
     return checked;
@@ -225,13 +304,15 @@ class RecipeRun {
 
   void time_artifact(const ExportOptions& exporting, const std::filesystem::path& graph) {
     const TokenWindows windows =
-        texts_.evaluation ? *texts_.evaluation : random_check_windows(model_.config());
+        texts_.walk.evaluation ? *texts_.walk.evaluation : random_check_windows(model_.config());
     dense_speed_ = dense_speed(model_, exporting, output_, windows, options_);
     artifact_speed_ = artifact_speed(graph, windows, options_);
     clock_.finish_stage("time_artifact");
   }
 
   void publish() {
+    // until here: an interrupted training starts again from it
+    std::filesystem::remove_all(output_.path() / kUntrainedFolder);
     std::map<std::string, std::string> files = artifact_files_;
     compressed_.reset();
     if (exports() && options_.checkpoint == Checkpoint::Discard) {
@@ -248,7 +329,12 @@ class RecipeRun {
       report_.environment.artifact_decode_tokens_per_second =
           artifact_speed_->decode_tokens_per_second;
     }
-    publish_with_report(output_, report_, std::move(files));
+    report_.gates = judge(recipe_.gates, report_);
+    if (options_.gate_failure == GateFailure::Discard && !all_passed(report_.gates)) {
+      output_.delete_unpublished();
+      return;
+    }
+    publish_with_report(output_, report_, std::move(files), options_.model);
   }
 
   const Recipe& recipe_;
@@ -256,9 +342,10 @@ class RecipeRun {
   const Progress& progress_;
   RunClock clock_;
   const ModelFolder model_;
-  const WalkPlan plan_;
+  WalkPlan plan_;
   StagedFolder output_;
-  const WalkTexts texts_;
+  std::vector<std::string> text_warnings_;  // before texts_, whose reading fills it
+  const RunTexts texts_;
   EvaluationOptions compute_;
   RunJournal journal_;
   WalkResult walked_;

@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/version.h"
+#include "llama/weight_layout.h"
 #include "tensor/runtime.h"
 
 namespace edgecompress {
@@ -39,7 +40,7 @@ std::string shard_identity(const fs::path& path) {
 void add_model(Fingerprint& fingerprint, const ModelFolder& model) {
   const fs::path& folder = model.path();
   fingerprint.emplace_back("config.json", hash_of_file(folder / "config.json"));
-  for (const char* const name : kCopiedFiles) {
+  for (const char* const name : kTokenizerFiles) {
     if (fs::exists(folder / name)) fingerprint.emplace_back(name, hash_of_file(folder / name));
   }
   for (const fs::path& file : model.store().files()) {

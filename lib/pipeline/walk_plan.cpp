@@ -7,6 +7,8 @@
 #include "llama/linear_layers.h"
 #include "llama/weight_layout.h"
 #include "methods/method_names.h"
+#include "pipeline/block_decisions.h"
+#include "prune/allocation.h"
 
 namespace edgecompress {
 namespace {
@@ -31,25 +33,12 @@ void refuse_quantized_model(const ModelFolder& model) {
              " is quantized already; prune, mask and quantize start from floating weights"));
 }
 
-LlamaConfig with_widths(LlamaConfig config, const CutWidths& widths) {
-  for (BlockShape& block : config.blocks) {
-    const std::int64_t queries_per_group = block.num_attention_heads / block.num_key_value_heads;
-    block = {.num_attention_heads = widths.num_key_value_heads * queries_per_group,
-             .num_key_value_heads = widths.num_key_value_heads,
-             .intermediate_size = widths.intermediate_size};
-  }
-  return config;
-}
-
-CutWidths widths_of(const PruneStep& step, const LlamaConfig& config,
-                    std::int64_t sequence_length) {
-  if (!config.is_uniform()) {
-    throw Error(ErrorKind::Unsupported, "P-SHAPES",
-                "a structured cut needs decoder blocks of equal widths; these differ already");
-  }
-  const BlockShape& block = config.blocks.front();
-  return plan_cut(step.cut, config.hidden_size, config.head_dim, block.num_attention_heads,
-                  block.num_key_value_heads, block.intermediate_size, sequence_length);
+double& sparsity_of(SparsityPattern& pattern) {
+  if (auto* const whole = std::get_if<Unstructured>(&pattern)) return whole->sparsity;
+  if (auto* const row = std::get_if<PerRow>(&pattern)) return row->sparsity;
+  auto* const blocks = std::get_if<Blocks>(&pattern);
+  ensure(blocks != nullptr, "a pattern with a sparsity");
+  return blocks->sparsity;
 }
 
 /// A mask's runs must divide the rows they lie in, also after a cut; known before any weight is
@@ -57,14 +46,13 @@ CutWidths widths_of(const PruneStep& step, const LlamaConfig& config,
 void refuse_ragged_runs(const MaskStep& step, const LlamaConfig& config) {
   const auto* const pattern = std::get_if<NofM>(&step.pattern);
   if (pattern == nullptr) return;
-  for (const LinearKind kind : kLinearKinds) {
-    const std::string module = module_name({0, kind});
-    const std::int64_t in_features = linear_shape(config, {0, kind}).in_features;
-    if (in_features % pattern->of == 0 || !targets(step.targets, module)) continue;
+  for (const auto& [module, shape] : model_matrices(config)) {
+    if (module == kEmbeddingModule || module == kHeadModule) continue;
+    if (shape.in_features % pattern->of == 0 || !targets(step.targets, module)) continue;
     throw Error(
         ErrorKind::Unsupported, "R18",
         concat("pattern ", describe(step.pattern), " needs in_features to be a multiple of ",
-               pattern->of, "; ", module, " has ", in_features));
+               pattern->of, "; ", module, " has ", shape.in_features));
   }
 }
 
@@ -96,12 +84,38 @@ std::vector<NamedMatrix> named_matrices(const LlamaConfig& config) {
 std::string_view stage_kind(const Step& step) {
   if (std::holds_alternative<PruneStep>(step.action)) return "pruned";
   if (std::holds_alternative<MaskStep>(step.action)) return "masked";
+  if (std::holds_alternative<DropLayersStep>(step.action)) return "shortened";
   return "quantized";
 }
 
 MatrixShape shape_of(const LlamaConfig& config, const std::string& module) {
   for (const auto& [name, shape] : model_matrices(config)) {
     if (name == module) return shape;
+  }
+  ensure(false, "a matrix of the model");
+  return {};
+}
+
+/// The decoder block of a linear layer.
+std::int64_t block_of(const LlamaConfig& config, const std::string& module) {
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      if (module_name({block, kind}) == module) return block;
+    }
+  }
+  ensure(false, "a linear layer of the model");
+  return 0;
+}
+
+/// Shape, in the model as it is read, of a matrix that is written.
+MatrixShape source_shape(const LlamaConfig& config, const WalkPlan& plan,
+                         const std::string& module) {
+  if (module == kEmbeddingModule || module == kHeadModule) return shape_of(config, module);
+  for (std::size_t block = 0; block < plan.source_blocks.size(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      if (module_name({static_cast<std::int64_t>(block), kind}) != module) continue;
+      return linear_shape(config, {plan.source_blocks[block], kind});
+    }
   }
   ensure(false, "a matrix of the model");
   return {};
@@ -114,20 +128,95 @@ std::string form_name(const StoredForm& form) {
   return concat("int", std::get<QuantizedForm>(form).scheme.bits);
 }
 
-}  // namespace
-
-std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config) {
-  std::vector<std::pair<std::string, MatrixShape>> matrices;
-  const MatrixShape table{.out_features = config.vocab_size, .in_features = config.hidden_size};
-  matrices.emplace_back(kEmbeddingModule, table);
-  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    for (const LinearKind kind : kLinearKinds) {
-      matrices.emplace_back(module_name({block, kind}), linear_shape(config, {block, kind}));
-    }
+/// Resolves the steps one after the other, each on the widths that the one before leaves.
+class Planner {
+ public:
+  Planner(const LlamaConfig& config, const Recipe& recipe, const std::vector<BlockSurvey>& survey)
+      : recipe_(recipe),
+        survey_(survey),
+        sequence_length_(recipe.calibration ? recipe.calibration->sequence_length
+                                            : Calibration{}.sequence_length) {
+    plan_.configs.push_back(config);
+    plan_.source_blocks = blocks_left({}, config.num_blocks(), {});
   }
-  if (!config.tie_word_embeddings) matrices.emplace_back(kHeadModule, table);
-  return matrices;
-}
+
+  WalkPlan plan() {
+    for (const Step& step : recipe_.steps) {
+      if (std::holds_alternative<ExportStep>(step.action) ||
+          std::holds_alternative<RecoverStep>(step.action)) {
+        continue;
+      }
+      if (!std::holds_alternative<DropLayersStep>(step.action)) check_patterns();
+      LlamaConfig config = plan_.output_config();
+      with_context(concat("planning step '", step.id, "'"), [&] {
+        if (const auto* drop = std::get_if<DropLayersStep>(&step.action)) resolve(*drop, config);
+        if (const auto* prune = std::get_if<PruneStep>(&step.action)) {
+          resolve(*prune, step.id, config);
+        }
+        if (const auto* mask = std::get_if<MaskStep>(&step.action)) resolve(*mask, step.id, config);
+        if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
+          raise(plan_.layer_need, calibration_need(quantize->method));
+        }
+      });
+      plan_.configs.push_back(std::move(config));
+      plan_.steps.push_back(step);
+    }
+    check_patterns();
+    for (const auto& [module, shape] : model_matrices(plan_.output_config())) {
+      plan_.forms.emplace(module, form_of(module, plan_.output_config(), plan_.steps));
+    }
+    return std::move(plan_);
+  }
+
+ private:
+  static void raise(CalibrationNeed& need, CalibrationNeed to) { need = std::max(need, to); }
+
+  /// Once, when it is known which blocks are left: patterns name the blocks that are written.
+  void check_patterns() {
+    if (checked_) return;
+    checked_ = true;
+    plan_.warnings = check_targets(recipe_, named_matrices(plan_.output_config()));
+  }
+
+  void resolve(const DropLayersStep& step, LlamaConfig& config) {
+    plan_.source_blocks = blocks_left(step, config.num_blocks(), survey_);
+    plan_.needs_survey = plan_.needs_survey || step.count > 0;
+    config = with_blocks(std::move(config), plan_.source_blocks);
+  }
+
+  void resolve(const PruneStep& step, const std::string& id, LlamaConfig& config) {
+    const std::vector<CutWidths> widths =
+        widths_of(step, config, surveys_of(plan_.source_blocks, survey_), sequence_length_);
+    plan_.widths.emplace(id, widths);
+    config = with_widths(std::move(config), widths);
+    raise(plan_.cut_need, calibration_need(step.cut));
+    if (step.cut.repair == CutRepair::DenseOutputs) plan_.cuts_for_dense_outputs = true;
+    if (step.cut.allocation == CutAllocation::PerLayer) plan_.needs_survey = true;
+  }
+
+  void resolve(const MaskStep& step, const std::string& id, const LlamaConfig& config) {
+    refuse_ragged_runs(step, config);
+    raise(plan_.layer_need, calibration_need(step.method, step.repair));
+    if (step.repair == MaskRepair::DenseOutputs) plan_.masks_for_dense_outputs = true;
+    if (step.allocation != MaskAllocation::Outliers) return;
+    plan_.needs_survey = true;
+    std::vector<double> shares;
+    for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_)) {
+      shares.push_back(block.outlier_share);
+    }
+    shares.resize(config.blocks.size(), 0.0);
+    plan_.sparsities.emplace(
+        id, outlier_sparsities(shares, target_sparsity(step.pattern), step.spread));
+  }
+
+  const Recipe& recipe_;
+  const std::vector<BlockSurvey>& survey_;
+  const std::int64_t sequence_length_;
+  WalkPlan plan_;
+  bool checked_ = false;
+};
+
+}  // namespace
 
 std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form) {
   std::int64_t bytes = 0;
@@ -137,38 +226,25 @@ std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const St
   return bytes;
 }
 
-WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe) {
+bool is_layer_step(const Step& step) {
+  return std::holds_alternative<MaskStep>(step.action) ||
+         std::holds_alternative<QuantizeStep>(step.action);
+}
+
+WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe,
+                   const std::vector<BlockSurvey>& survey) {
   refuse_foreign_model(model, recipe);
   refuse_quantized_model(model);
+  return Planner(model.config(), recipe, survey).plan();
+}
 
-  WalkPlan plan;
-  plan.warnings = check_targets(recipe, named_matrices(model.config()));
-  plan.configs.push_back(model.config());
-  const std::int64_t sequence_length =
-      recipe.calibration ? recipe.calibration->sequence_length : Calibration{}.sequence_length;
-  for (const Step& step : recipe.steps) {
-    if (std::holds_alternative<ExportStep>(step.action)) continue;
-    LlamaConfig config = plan.output_config();
-    with_context(concat("planning step '", step.id, "'"), [&] {
-      if (const auto* prune = std::get_if<PruneStep>(&step.action)) {
-        const CutWidths widths = widths_of(*prune, config, sequence_length);
-        plan.widths.emplace(step.id, widths);
-        config = with_widths(std::move(config), widths);
-        plan.cut_need = std::max(plan.cut_need, calibration_need(prune->cut));
-      } else if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
-        refuse_ragged_runs(*mask, config);
-        plan.layer_need = std::max(plan.layer_need, calibration_need(mask->method, mask->repair));
-      } else if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
-        plan.layer_need = std::max(plan.layer_need, calibration_need(quantize->method));
-      }
-    });
-    plan.configs.push_back(std::move(config));
-    plan.steps.push_back(step);
+SparsityPattern pattern_of_block(const WalkPlan& plan, const Step& step, std::int64_t block) {
+  SparsityPattern pattern = std::get<MaskStep>(step.action).pattern;
+  const auto found = plan.sparsities.find(step.id);
+  if (found != plan.sparsities.end()) {
+    sparsity_of(pattern) = found->second[static_cast<std::size_t>(block)];
   }
-  for (const auto& [module, shape] : model_matrices(plan.output_config())) {
-    plan.forms.emplace(module, form_of(module, plan.output_config(), plan.steps));
-  }
-  return plan;
+  return pattern;
 }
 
 std::string stage_name(const WalkPlan& plan, std::size_t step) {
@@ -191,33 +267,39 @@ StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan,
     report.size_bytes += stored_bytes(module, shape, form_of(module, config, done));
     matrix_parameters += shape.out_features * shape.in_features;
   }
+  report.flops_per_token = flops_per_token(config);
   report.size_bytes += (report.parameters - matrix_parameters) *
                        static_cast<std::int64_t>(dtype_bytes(model.config().dtype));
   return report;
 }
 
+void add_form(TensorReport& report, const StoredForm& form) {
+  report.stored_as = form_name(form);
+  const auto* const quantized = std::get_if<QuantizedForm>(&form);
+  if (quantized == nullptr) return;
+  report.bits = quantized->scheme.bits;
+  report.group_size = quantized->scheme.group_size;
+  report.symmetric = quantized->scheme.symmetry == Symmetry::Symmetric;
+}
+
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,
                                    const std::string& module) {
-  const MatrixShape before = shape_of(model.config(), module);
+  const MatrixShape before = source_shape(model.config(), plan, module);
   const MatrixShape after = shape_of(plan.output_config(), module);
   const StoredForm& form = plan.forms.at(module);
   TensorReport report;
   report.name = module;
   report.shape_before = {before.out_features, before.in_features};
   report.shape_after = {after.out_features, after.in_features};
-  report.stored_as = form_name(form);
+  add_form(report, form);
   report.bytes_before = stored_bytes(module, before, FloatForm{model.config().dtype});
   report.bytes_after = stored_bytes(module, after, form);
-  if (const auto* quantized = std::get_if<QuantizedForm>(&form)) {
-    report.bits = quantized->scheme.bits;
-    report.group_size = quantized->scheme.group_size;
-    report.symmetric = quantized->scheme.symmetry == Symmetry::Symmetric;
-  }
   const bool is_linear = module != kEmbeddingModule && module != kHeadModule;
   for (const Step& step : plan.steps) {
     const auto* const mask = std::get_if<MaskStep>(&step.action);
     if (mask != nullptr && is_linear && targets(mask->targets, module)) {
-      report.sparsity_target = target_sparsity(mask->pattern);
+      report.sparsity_target =
+          target_sparsity(pattern_of_block(plan, step, block_of(plan.output_config(), module)));
     }
   }
   return report;

@@ -10,6 +10,7 @@
 #include "llama/checkpoint_writer.h"
 #include "llama/model_folder.h"
 #include "methods/method_names.h"
+#include "pipeline/model_survey.h"
 #include "prune/structured.h"
 #include "recipe/recipe.h"
 #include "report/report.h"
@@ -18,22 +19,38 @@ namespace edgecompress {
 
 /// A recipe's prune, mask and quantize steps resolved on one model, before any weight is read.
 struct WalkPlan {
-  std::vector<Step> steps;                  ///< in the recipe's order, without export
-  std::map<std::string, CutWidths> widths;  ///< of each prune step, by its id
-  std::vector<LlamaConfig> configs;         ///< the model's before the first step and after each
+  std::vector<Step> steps;                  ///< in the recipe's order, without recover and export
+  std::vector<std::int64_t> source_blocks;  ///< the model's block that each written one comes from
+  std::map<std::string, std::vector<CutWidths>> widths;   ///< of each prune step and written block
+  std::map<std::string, std::vector<double>> sparsities;  ///< of mask steps that spread theirs
+  std::vector<LlamaConfig> configs;  ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module
   CalibrationNeed cut_need = CalibrationNeed::None;      ///< of the prune steps
   CalibrationNeed layer_need = CalibrationNeed::None;    ///< of the mask and quantize steps
+  bool cuts_for_dense_outputs = false;   ///< a prune step is repaired towards the dense model
+  bool masks_for_dense_outputs = false;  ///< a mask step is
+  bool needs_survey = false;  ///< the dense model must be seen before all of the above is known
   std::vector<std::string> warnings;
 
   const LlamaConfig& output_config() const { return configs.back(); }
   bool needs_calibration() const { return std::max(cut_need, layer_need) > CalibrationNeed::None; }
+  bool needs_text() const { return needs_survey || needs_calibration(); }
 };
 
 /// Throws Error{Usage} or Error{Unsupported} for everything that can be refused without reading a
 /// weight: patterns that match nothing, a cut that cannot be made, a model that is already
 /// quantized.
-WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe);
+///
+/// survey: of the model's blocks, or empty: then decisions that need it are filled in as if all
+/// blocks were alike, and needs_survey is set.
+WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe,
+                   const std::vector<BlockSurvey>& survey = {});
+
+/// The pattern of a mask step in one of the written blocks.
+SparsityPattern pattern_of_block(const WalkPlan& plan, const Step& step, std::int64_t block);
+
+/// Whether a step works on the linear layers of a block one by one.
+bool is_layer_step(const Step& step);
 
 /// "pruned", "masked" or "quantized"; with the step's id behind it when the recipe has several of
 /// that kind.
@@ -47,11 +64,11 @@ StageReport planned_stage_report(const ModelFolder& model, const WalkPlan& plan,
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,
                                    const std::string& module);
 
+/// Adds how a matrix is stored: its type, and its grid when quantized.
+void add_form(TensorReport& report, const StoredForm& form);
+
 /// Bytes of a module's weight as CheckpointWriter stores it: values, or codes, scales and zero
 /// points.
 std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const StoredForm& form);
-
-/// Name and shape of every matrix of a model: embedding, linear layers by block, head unless tied.
-std::vector<std::pair<std::string, MatrixShape>> model_matrices(const LlamaConfig& config);
 
 }  // namespace edgecompress

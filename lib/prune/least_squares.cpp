@@ -133,6 +133,21 @@ std::optional<at::Tensor> least_squares_on_support(const at::Tensor& weight,
   return solved ? std::optional(result) : std::nullopt;
 }
 
+std::optional<at::Tensor> least_squares_for_outputs(const at::Tensor& weight,
+                                                    const at::Tensor& hessian,
+                                                    const at::Tensor& outputs, double damping) {
+  ensure_layer(weight, hessian);
+  ensure(outputs.sizes() == weight.sizes() && outputs.scalar_type() == at::kDouble,
+         "double moments of the weight's shape");
+  at::Tensor inverse = damp(hessian, damping).matrix;
+  const int num_threads = at::get_num_threads();
+  if (!factor_cholesky(view_of(inverse), num_threads)) return std::nullopt;
+  invert_lower(view_of(inverse), num_threads);  // X, (H + damping)^-1 = X^T X
+  const at::Tensor missing = outputs - product_of(weight, hessian);
+  const at::Tensor change = product_of(product_of(missing, inverse.t()), inverse);
+  return (weight.to(at::kDouble) + change).to(at::kFloat);
+}
+
 std::optional<at::Tensor> least_squares_columns(const at::Tensor& weight, const at::Tensor& hessian,
                                                 std::span<const std::int64_t> kept,
                                                 double damping) {

@@ -24,6 +24,15 @@ std::optional<at::Tensor> least_squares_on_support(const at::Tensor& weight,
                                                    const at::Tensor& hessian,
                                                    const at::Tensor& keep, double damping);
 
+/// The weight whose outputs come nearest to y: W + (E[y x^T] - W H)(H + damping)^-1.
+///
+/// outputs: [out_features, in_features] double, E[y x^T] over the tokens of the Hessian.
+/// Returns  float, the weight's shape. With E[y x^T] = W H that is W.
+/// Cost:    in_features^3 + 3 * rows * in_features^2 FLOPs.
+std::optional<at::Tensor> least_squares_for_outputs(const at::Tensor& weight,
+                                                    const at::Tensor& hessian,
+                                                    const at::Tensor& outputs, double damping);
+
 /// Solves all rows on the same columns R.
 ///
 /// kept: ascending column indices.

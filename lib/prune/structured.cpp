@@ -110,34 +110,27 @@ at::Tensor activation_scores(const at::Tensor& output, const at::Tensor& input_n
   return finish(totals, 2);
 }
 
-/// What one KV group, one FFN channel and a whole block cost, in parameters or FLOPs.
-struct Costs {
-  double group;
-  double channel;
-  double block;
-};
+/// The n-th number of the sequence that starts at `seed`. Source: splitmix64, Steele et al. 2014.
+std::uint64_t splitmix64(std::uint64_t seed, std::uint64_t n) {
+  std::uint64_t z = seed + (n + 1) * 0x9e3779b97f4a7c15ULL;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
 
-Costs costs_of(StructuredTarget target, std::int64_t hidden_size, std::int64_t head_dim,
-               std::int64_t heads_per_group, std::int64_t groups, std::int64_t channels,
-               std::int64_t sequence_length) {
-  // k and v rows, q rows and o columns; gate and up rows and the down column.
-  const std::int64_t group_weights = (2 + 2 * heads_per_group) * head_dim * hidden_size;
-  const std::int64_t channel_weights = 3 * hidden_size;
-  auto group = static_cast<double>(group_weights);
-  auto channel = static_cast<double>(channel_weights);
-  if (target == StructuredTarget::Flops) {
-    // A multiplication and an addition per weight; the same per element of q k^T and of p v.
-    const std::int64_t products = 2 * heads_per_group * head_dim * sequence_length;
-    group = 2 * (group + static_cast<double>(products));
-    channel *= 2;
+at::Tensor random_scores(std::uint64_t seed, std::int64_t count) {
+  at::Tensor scores = at::empty({count}, at::kDouble);
+  double* const score = scores.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    score[i] =
+        std::ldexp(static_cast<double>(splitmix64(seed, static_cast<std::uint64_t>(i)) >> 11), -53);
   }
-  return {group, channel,
-          group * static_cast<double>(groups) + channel * static_cast<double>(channels)};
+  return scores;
 }
 
 /// Returns the largest multiple of `multiple` up to channels that removes at least `need`, or all
 /// channels when nothing has to go; nothing when none is left.
-std::optional<std::int64_t> width_for(double need, const Costs& costs, std::int64_t channels,
+std::optional<std::int64_t> width_for(double need, const PartCosts& costs, std::int64_t channels,
                                       std::int64_t multiple) {
   // A ratio like 0.2 is not exact in binary: it must not cost one channel more.
   constexpr double kOfAChannel = 1e-6;
@@ -146,6 +139,27 @@ std::optional<std::int64_t> width_for(double need, const Costs& costs, std::int6
   if (removed > static_cast<double>(channels)) return std::nullopt;
   const std::int64_t width = (channels - static_cast<std::int64_t>(removed)) / multiple * multiple;
   return width >= multiple ? std::optional(width) : std::nullopt;
+}
+
+CutWidths plan_parts(const StructuredCut& cut, std::int64_t groups, std::int64_t channels) {
+  const auto removed = std::llrint(cut.parts->kv_groups * static_cast<double>(groups));
+  if ((cut.parts->kv_groups > 0 && removed == 0) || removed >= groups) {
+    throw Error(
+        ErrorKind::Unsupported, "U2",
+        concat("a share of ", cut.parts->kv_groups, " of ", groups, " KV groups is nearest to ",
+               removed, " of them; give one that is nearest to ",
+               groups == 1 ? "none: the block has one group only" : concat("1 to ", groups - 1)));
+  }
+  const double need = cut.parts->channels * static_cast<double>(channels);
+  const auto width =
+      width_for(need, {.group = 0, .channel = 1, .block = 0}, channels, cut.channel_multiple);
+  if (!width) {
+    throw Error(ErrorKind::Unsupported, "U2",
+                concat("a share of ", cut.parts->channels, " would leave less than ",
+                       cut.channel_multiple, " of ", channels,
+                       " FFN channels; give a smaller share or a smaller channel multiple"));
+  }
+  return {groups - removed, *width};
 }
 
 }  // namespace
@@ -157,6 +171,9 @@ at::Tensor kv_group_scores(const BlockMatrices& block, const BlockInputNorms& no
   if (const auto* magnitude = std::get_if<MagnitudeScore>(&score)) {
     return magnitude_scores({block.q, block.k, block.v}, block.o, groups, magnitude->norm);
   }
+  if (const auto* random = std::get_if<RandomScore>(&score)) {
+    return random_scores(random->seed, groups);
+  }
   return activation_scores(block.o, norms.o, groups);
 }
 
@@ -165,6 +182,9 @@ at::Tensor channel_scores(const BlockMatrices& block, const BlockInputNorms& nor
   const std::int64_t channels = block.gate.size(0);
   if (const auto* magnitude = std::get_if<MagnitudeScore>(&score)) {
     return magnitude_scores({block.gate, block.up}, block.down, channels, magnitude->norm);
+  }
+  if (const auto* random = std::get_if<RandomScore>(&score)) {
+    return random_scores(~random->seed, channels);
   }
   return activation_scores(block.down, norms.down, channels);
 }
@@ -183,15 +203,35 @@ std::vector<std::int64_t> keep_largest(const at::Tensor& scores, std::int64_t co
   return order;
 }
 
-CutWidths plan_cut(const StructuredCut& cut, std::int64_t hidden_size, std::int64_t head_dim,
-                   std::int64_t num_attention_heads, std::int64_t num_key_value_heads,
-                   std::int64_t intermediate_size, std::int64_t sequence_length) {
+PartCosts part_costs(StructuredTarget target, const CutShape& shape) {
+  const std::int64_t heads_per_group = shape.num_attention_heads / shape.num_key_value_heads;
+  // k and v rows, q rows and o columns; gate and up rows and the down column.
+  const std::int64_t group_weights = (2 + 2 * heads_per_group) * shape.head_dim * shape.hidden_size;
+  auto group = static_cast<double>(group_weights);
+  auto channel = static_cast<double>(3 * shape.hidden_size);
+  if (target == StructuredTarget::Flops) {
+    // A multiplication and an addition per weight; the same per element of q k^T and of p v.
+    const std::int64_t products = 2 * heads_per_group * shape.head_dim * shape.sequence_length;
+    group = 2 * (group + static_cast<double>(products));
+    channel *= 2;
+  }
+  return {group, channel,
+          group * static_cast<double>(shape.num_key_value_heads) +
+              channel * static_cast<double>(shape.intermediate_size)};
+}
+
+RandomScore random_score_of_block(const RandomScore& score, std::int64_t block) {
+  return {.seed = splitmix64(score.seed, static_cast<std::uint64_t>(block))};
+}
+
+CutWidths plan_cut(const StructuredCut& cut, const CutShape& shape) {
+  const std::int64_t num_key_value_heads = shape.num_key_value_heads;
+  const std::int64_t intermediate_size = shape.intermediate_size;
   ensure(cut.ratio >= 0 && cut.ratio < 1 && cut.channel_multiple > 0, "a ratio of 0 to 1");
-  ensure(num_key_value_heads > 0 && num_attention_heads % num_key_value_heads == 0,
+  ensure(num_key_value_heads > 0 && shape.num_attention_heads % num_key_value_heads == 0,
          "query heads that fill the KV groups");
-  const Costs costs =
-      costs_of(cut.target, hidden_size, head_dim, num_attention_heads / num_key_value_heads,
-               num_key_value_heads, intermediate_size, sequence_length);
+  if (cut.parts) return plan_parts(cut, num_key_value_heads, intermediate_size);
+  const PartCosts costs = part_costs(cut.target, shape);
   const double goal = cut.ratio * costs.block;
   const auto nearest =
       std::llrint(cut.ratio * static_cast<double>(num_key_value_heads));  // half to even

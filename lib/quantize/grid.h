@@ -50,8 +50,8 @@ bool find_range(std::span<const float> weights, Range& range);
 /// Returns the grid of `share` of the range.
 Grid grid_of(Range range, double share, const QuantScheme& scheme);
 
-/// Returns the grid with the smallest sum of squared rounding errors times importance.
-/// importances: as many as weights, or none when all are alike.
+/// Returns the grid with the smallest sum of |rounding error|^2.4, or with importances of its
+/// square times importance. importances: as many as weights, or none when all are alike.
 Grid search_grid(std::span<const float> weights, std::span<const float> importances, Range range,
                  const QuantScheme& scheme);
 

@@ -116,7 +116,7 @@ QuantizedMatrix quantize_hqq(std::span<const float> weight, std::int64_t rows, s
                              int num_threads) {
   return round_rows(
       weight, rows, columns, scheme,
-      [&](std::span<const float> weights, Range range) {
+      [&](std::span<const float> weights, std::int64_t, Range range) {
         return hqq_grid(weights, range, scheme, options);
       },
       num_threads);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cmath>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -47,7 +45,7 @@ bool round_row(std::span<const float> row, const QuantScheme& scheme, const Grid
     const auto weights = row.subspan(begin, std::min(length, row.size() - begin));
     Range range{};
     if (!find_range(weights, range)) return false;
-    const Grid grid = choose_grid(weights, range);
+    const Grid grid = choose_grid(weights, static_cast<std::int64_t>(begin), range);
     out.scales[group] = grid.step;
     if (out.zero_points != nullptr)
       out.zero_points[group] = static_cast<std::int8_t>(grid.zero_point);

@@ -9,8 +9,9 @@
 
 namespace edgecompress {
 
-/// The grid of one group. range: of the weights, all finite.
-using GridChoice = std::function<Grid(std::span<const float> weights, Range range)>;
+/// The grid of one group. first: its first column. range: of the weights, all finite.
+using GridChoice =
+    std::function<Grid(std::span<const float> weights, std::int64_t first, Range range)>;
 
 /// Rounds each group of each row to the nearest code of its own grid, halves to the even one.
 ///

@@ -8,10 +8,10 @@ namespace edgecompress {
 QuantizedMatrix quantize_rtn(std::span<const float> weight, std::int64_t rows, std::int64_t columns,
                              const QuantScheme& scheme, const RtnOptions& options,
                              int num_threads) {
-  const GridChoice full = [&](std::span<const float>, Range range) {
+  const GridChoice full = [&](std::span<const float>, std::int64_t, Range range) {
     return grid_of(range, 1, scheme);
   };
-  const GridChoice searched = [&](std::span<const float> weights, Range range) {
+  const GridChoice searched = [&](std::span<const float> weights, std::int64_t, Range range) {
     return search_grid(weights, {}, range, scheme);
   };
   return round_rows(weight, rows, columns, scheme,

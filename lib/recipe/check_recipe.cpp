@@ -5,10 +5,11 @@
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
+#include "base/suggest.h"
+#include "recipe/document.h"
 #include "recipe/node.h"
 #include "recipe/problems.h"
 #include "recipe/recipe.h"
-#include "recipe/suggest.h"
 #include "recipe/target_patterns.h"
 #include "recipe/utf8.h"
 
@@ -19,14 +20,19 @@ namespace {
 /// from one.
 class Places {
  public:
-  explicit Places(const Recipe& recipe)
-      : problems_(recipe.source_path.string(), recipe.source_text) {
-    if (!recipe.source_text.empty()) root_ = read_nodes(recipe.source_text, problems_);
+  explicit Places(const Recipe& recipe) : document_(recipe.document) {
+    if (document_ == nullptr) {
+      problems_.add_source("", "");
+      return;
+    }
+    for (const RecipeSource& source : document_->sources) {
+      problems_.add_source(source.name, source.text);
+    }
   }
 
   /// The body of a step.
   const YamlNode& step(std::size_t index, std::string_view action) const {
-    return child(item(child(root_, "steps"), index), action);
+    return child(item(child(root(), "steps"), index), action);
   }
   const YamlNode& rule(std::size_t step_index, std::size_t index) const {
     return item(child(step(step_index, "quantize"), "rules"), index);
@@ -35,6 +41,9 @@ class Places {
   SourceSpan pattern(const YamlNode& body, std::string_view key, std::size_t index) const {
     const YamlNode& value = child(body, key);
     return value.kind == YamlNode::Kind::List ? item(value, index).at : value.at;
+  }
+  std::string file(const SourceSpan& at) const {
+    return document_ == nullptr ? "" : document_->sources[at.source].name;
   }
   Problems& problems() { return problems_; }
 
@@ -47,8 +56,10 @@ class Places {
     return index < node.items.size() ? node.items[index] : nothing_;
   }
 
+  const YamlNode& root() const { return document_ == nullptr ? nothing_ : document_->root; }
+
+  std::shared_ptr<const RecipeDocument> document_;
   Problems problems_;
-  YamlNode root_;
   YamlNode nothing_;
 };
 
@@ -73,7 +84,7 @@ class TargetCheck {
 
  private:
   void warn(const SourceSpan& at, std::string_view code, const std::string& text) {
-    const std::string file = recipe_.source_path.string();
+    const std::string file = places_.file(at);
     const std::string place =
         file.empty() ? "" : concat(" (", file, ":", at.line, ":", at.column, ")");
     warnings_.push_back(concat(code, ": ", text, place));
@@ -244,6 +255,10 @@ std::vector<std::string> check_targets(const Recipe& recipe,
 void check_texts(const Recipe& recipe) {
   if (recipe.calibration)
     check_text(recipe.calibration->text, recipe.calibration->sha256, "calibration");
+  for (const Step& step : recipe.steps) {
+    const auto* const recover = std::get_if<RecoverStep>(&step.action);
+    if (recover != nullptr) check_text(recover->text.text, {}, "training");
+  }
   if (recipe.evaluation) check_text(recipe.evaluation->text, {}, "evaluation");
 }
 

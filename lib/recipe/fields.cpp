@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/suggest.h"
 #include "recipe/mask_pattern.h"
-#include "recipe/suggest.h"
 #include "recipe/target_patterns.h"
 
 namespace edgecompress {
@@ -31,6 +31,21 @@ std::vector<const Field*> fields_of(const Shape& shape, std::string_view method)
     if (known && row.name != method)
       continue;  // a misspelt method has one complaint, not one per option
     for (const Field& field : row.fields) out.push_back(&field);
+  }
+  return out;
+}
+
+/// The keys a map must have; those of methods only when it names the method.
+std::vector<const Field*> required_fields(const Shape& shape, std::string_view method) {
+  std::vector<const Field*> out;
+  const auto add = [&](std::span<const Field> fields) {
+    for (const Field& field : fields) {
+      if (field.presence == Presence::Required) out.push_back(&field);
+    }
+  };
+  add(shape.fields);
+  for (const MethodFields& row : shape.methods) {
+    if (row.name == method) add(row.fields);
   }
   return out;
 }
@@ -119,16 +134,28 @@ class ValueCheck {
         return share(value);
       case FieldKind::Boolean:
         return boolean(value);
+      case FieldKind::Increase:
+        return number(value, "a share such as 1% or 0.01, not negative",
+                      [](double found) { return found >= 0; });
+      case FieldKind::Size:
+        return size(value);
+      case FieldKind::Number:
+        return number(value, "a number such as 1.5, more than 0",
+                      [](double found) { return found > 0; });
       case FieldKind::Choice:
         return choice(value);
       case FieldKind::GroupSize:
         return group_size(value);
       case FieldKind::MaskPattern:
         return mask_pattern(value);
+      case FieldKind::Integers:
+        return each(value, &ValueCheck::integer, "an integer or a list of integers");
       case FieldKind::Texts:
         return each(value, &ValueCheck::text_item);
       case FieldKind::Targets:
         return each(value, &ValueCheck::target);
+      case FieldKind::Bases:
+      case FieldKind::Variables:
       case FieldKind::Object:
       case FieldKind::Objects:
         return;  // check_shape walks them
@@ -296,6 +323,21 @@ class ValueCheck {
                  meant_percent ? concat("did you mean ", value.text, "%?") : "");
   }
 
+  template <typename Fits>
+  void number(const YamlNode& value, std::string_view expected, const Fits& fits) const {
+    if (!scalar(value, expected)) return;
+    const bool percent = value.text.ends_with('%');
+    const std::optional<double> found = parse_share(value.text);
+    if (!found || (percent && field_.kind == FieldKind::Number)) return wrong_type(value, expected);
+    if (value.quoted && !percent) return wrong_type(value, expected, "remove the quotes");
+    if (!fits(*found)) out_of_range(value, std::string(expected));
+  }
+
+  void size(const YamlNode& value) const {
+    constexpr std::string_view kExpected = "a size such as 4GiB, 500MB or a number of bytes";
+    if (scalar(value, kExpected) && !parse_size(value.text)) wrong_type(value, kExpected);
+  }
+
   void boolean(const YamlNode& value) const {
     if (!scalar(value, "true or false")) return;
     const bool fits = value.text == "true" || value.text == "false";
@@ -340,9 +382,10 @@ class ValueCheck {
     }
   }
 
-  void each(const YamlNode& value, void (ValueCheck::*item)(const YamlNode&) const) const {
+  void each(const YamlNode& value, void (ValueCheck::*item)(const YamlNode&) const,
+            std::string_view expected = "a text or a list of texts") const {
     if (value.kind == YamlNode::Kind::Scalar) return (this->*item)(value);
-    if (value.kind != YamlNode::Kind::List) return wrong_type(value, "a text or a list of texts");
+    if (value.kind != YamlNode::Kind::List) return wrong_type(value, expected);
     if (value.items.empty()) {
       problems_.add(
           {"R10", concat(where_, " must not be an empty list"), value.at, "delete the key", {}});
@@ -396,8 +439,8 @@ void check_shape(const YamlNode& node, const Shape& shape, const Shape& root, Pr
       check_field(entry.value, **field, shape, root, problems);
     }
   }
-  for (const Field* field : fields) {
-    if (field->presence == Presence::Optional || node.find(field->key) != nullptr) continue;
+  for (const Field* field : required_fields(shape, method)) {
+    if (node.find(field->key) != nullptr) continue;
     problems.add({std::string(field->missing_code),
                   concat("key `", field->key, "` is missing ", shape_name(shape)),
                   node.at,

@@ -27,13 +27,19 @@ enum class FieldKind {
   Integer,  ///< low..high
   Share,    ///< 20% or 0.2, more than 0 and less than 1
   Boolean,
+  Increase,     ///< 1% or 0.01, not negative
+  Size,         ///< bytes: 4GiB, 500MB, 1048576
+  Number,       ///< more than 0
   Choice,       ///< one of `choices`
   GroupSize,    ///< one of kGroupSizes, or "channel"
   MaskPattern,  ///< unstructured, per-row, N:M or RxC
+  Integers,     ///< an integer or a list of them, each low..high
   Texts,        ///< a text or a list of them
   Targets,      ///< a target pattern or a list of them
   Object,       ///< a map of `shape`
   Objects,      ///< a list of maps of `shape`
+  Bases,        ///< files to start from; taken out when they are merged
+  Variables,    ///< a map of names and single values; taken out when they are put in
 };
 
 enum class Presence { Optional, Required };
@@ -75,6 +81,8 @@ void check_shape(const YamlNode& node, const Shape& shape, const Shape& root, Pr
 /// Scalars as the language writes them; nothing for any other text.
 std::optional<std::int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_share(std::string_view text);
+/// A plain number of bytes, or with KB, MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024).
+std::optional<double> parse_size(std::string_view text);
 std::optional<std::vector<int>> parse_version(std::string_view text);
 
 /// Values of a map that may be absent, or wrong and already reported: both give the default.
@@ -94,6 +102,7 @@ class ObjectReader {
   double share(std::string_view key, double otherwise) const;
   bool boolean(std::string_view key, bool otherwise) const;
   std::string text(std::string_view key, std::string_view otherwise) const;
+  std::vector<std::int64_t> integers(std::string_view key) const;
   std::vector<std::string> texts(std::string_view key) const;
 
  private:

@@ -55,12 +55,16 @@ StructuredScore read_magnitude_l1(const ObjectReader&) { return MagnitudeScore{.
 StructuredScore read_magnitude_l2(const ObjectReader&) { return MagnitudeScore{.norm = 2}; }
 StructuredScore read_activation(const ObjectReader&) { return ActivationScore{}; }
 StructuredScore read_output_error(const ObjectReader&) { return OutputErrorScore{}; }
+StructuredScore read_fluctuation(const ObjectReader&) { return FluctuationScore{}; }
+StructuredScore read_random(const ObjectReader&) { return RandomScore{}; }  // the recipe's seed
 
 constexpr std::array kScores{
     MethodRow<StructuredScore>{"magnitude-l1", {}, read_magnitude_l1, 0},
     MethodRow<StructuredScore>{"magnitude-l2", {}, read_magnitude_l2, 0},
     MethodRow<StructuredScore>{"activation", {}, read_activation, 1},
     MethodRow<StructuredScore>{"output-error", {}, read_output_error, 2},
+    MethodRow<StructuredScore>{"fluctuation", {}, read_fluctuation, 3},
+    MethodRow<StructuredScore>{"random", {}, read_random, 4},
 };
 static_assert(covers(kScores), "a name for every structured score");
 
@@ -121,10 +125,25 @@ QuantizeMethod read_hqq(const ObjectReader& step) {
                         static_cast<int>(step.integer("iterations", HqqOptions{}.iterations))};
 }
 
+constexpr std::array<std::string_view, 2> kRoundings{"nearest", "gptq"};
+constexpr std::array<std::string_view, 2> kAwqClips{"none", "output-error"};
+constexpr std::array kAwqOptions{
+    Field{.key = "rounding", .kind = FieldKind::Choice, .choices = kRoundings},
+    Field{.key = "clip", .kind = FieldKind::Choice, .choices = kAwqClips},
+};
+
+QuantizeMethod read_awq(const ObjectReader& step) {
+  return AwqOptions{
+      .rounding =
+          step.text("rounding", "nearest") == "gptq" ? AwqRounding::Gptq : AwqRounding::Nearest,
+      .clip = step.text("clip", "output-error") == "none" ? AwqClip::None : AwqClip::OutputError};
+}
+
 constexpr std::array kQuantizers{
     MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
     MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
     MethodRow<QuantizeMethod>{"hqq", kHqqOptions, read_hqq, 2},
+    MethodRow<QuantizeMethod>{"awq", kAwqOptions, read_awq, 3},
 };
 static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
               "a name for every quantize method");
@@ -140,19 +159,33 @@ constexpr std::array kQuantizerOptions = options_of(kQuantizers);
 
 constexpr std::int64_t kLargestCount = 1'000'000;
 
-constexpr std::array<std::string_view, 2> kRepairs{"none", "least-squares"};
+constexpr std::array<std::string_view, 3> kRepairs{"none", "least-squares", "dense-outputs"};
 constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
+constexpr std::array<std::string_view, 2> kCutAllocations{"uniform", "per-layer"};
+constexpr std::array<std::string_view, 2> kMaskAllocations{"uniform", "outliers"};
+constexpr std::int64_t kLargestLayer = 9999;  // config.json may name 10000
 constexpr std::array kPruneFields{
     Field{.key = "score",
           .kind = FieldKind::Choice,
           .presence = Presence::Required,
           .choices = kScoreNames},
     Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
-    Field{.key = "ratio", .kind = FieldKind::Share, .presence = Presence::Required},
+    Field{.key = "ratio", .kind = FieldKind::Share},
+    Field{.key = "heads", .kind = FieldKind::Share},
+    Field{.key = "channels", .kind = FieldKind::Share},
     Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
     Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
+    Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kCutAllocations},
+    Field{.key = "protect_first", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},
+    Field{.key = "protect_last", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},
 };
 constexpr Shape kPruneShape{"prune", kPruneFields, "score", "", kScoreOptions};
+
+constexpr std::array kDropLayersFields{
+    Field{.key = "count", .kind = FieldKind::Integer, .low = 1, .high = kLargestLayer},
+    Field{.key = "layers", .kind = FieldKind::Integers, .low = 0, .high = kLargestLayer},
+};
+constexpr Shape kDropLayersShape{"drop_layers", kDropLayersFields};
 
 constexpr std::array kMaskFields{
     Field{.key = "method",
@@ -162,6 +195,8 @@ constexpr std::array kMaskFields{
     Field{.key = "pattern", .kind = FieldKind::MaskPattern, .presence = Presence::Required},
     Field{.key = "sparsity", .kind = FieldKind::Share},
     Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kMaskAllocations},
+    Field{.key = "spread", .kind = FieldKind::Share},
     Field{.key = "targets", .kind = FieldKind::Targets},
     Field{.key = "except", .kind = FieldKind::Targets},
 };
@@ -189,6 +224,7 @@ constexpr std::array kRuleFields{
 };
 constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 
+constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
           .kind = FieldKind::Choice,
@@ -198,10 +234,29 @@ constexpr std::array kQuantizeFields{
     Field{.key = "embedding", .kind = FieldKind::Object, .shape = &kEmbeddingShape},
     Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
     Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
+    Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
-constexpr std::array<std::string_view, 2> kFormats{"genai", "onnx"};
+constexpr std::array<std::string_view, 2> kTrainedParts{"scales", "weights"};
+constexpr std::array<std::string_view, 2> kTrainingLosses{"kl", "cross-entropy"};
+constexpr std::array kRecoverFields{
+    Field{.key = "text", .kind = FieldKind::Path},
+    Field{.key = "samples", .kind = FieldKind::Integer, .low = 2, .high = kLargestCount},
+    Field{.key = "sequence_length", .kind = FieldKind::Integer, .low = 2, .high = kLargestCount},
+    Field{.key = "train", .kind = FieldKind::Choice, .choices = kTrainedParts},
+    Field{.key = "loss", .kind = FieldKind::Choice, .choices = kTrainingLosses},
+    Field{.key = "epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
+    Field{.key = "learning_rate", .kind = FieldKind::Share},
+    Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "held_out", .kind = FieldKind::Share},
+    Field{.key = "gate", .kind = FieldKind::Share},
+};
+constexpr Shape kRecoverShape{"recover", kRecoverFields};
+
+constexpr std::array<std::string_view, 4> kFormats{"genai", "onnx", "genai-sparse", "onnx-sparse"};
+constexpr std::array<std::string_view, 2> kScaleBits{"16", "32"};
 constexpr std::array<std::string_view, 5> kAccuracyLevels{"0", "1", "2", "3", "4"};
 constexpr std::array kExportFields{
     Field{.key = "format",
@@ -210,15 +265,21 @@ constexpr std::array kExportFields{
           .choices = kFormats},
     Field{.key = "accuracy_level", .kind = FieldKind::Integer, .choices = kAccuracyLevels},
     Field{.key = "context_length", .kind = FieldKind::Integer, .low = 0, .high = 1 << 24},
+    Field{.key = "sparse_from", .kind = FieldKind::Share},
+    Field{.key = "scale_bits", .kind = FieldKind::Integer, .choices = kScaleBits},
 };
 constexpr Shape kExportShape{"export", kExportFields};
 
 constexpr std::array kStepFields{
     Field{.key = "id", .kind = FieldKind::Name, .presence = Presence::Required},
+    Field{.key = "drop_layers", .kind = FieldKind::Object, .shape = &kDropLayersShape},
     Field{.key = "prune", .kind = FieldKind::Object, .shape = &kPruneShape},
     Field{.key = "mask", .kind = FieldKind::Object, .shape = &kMaskShape},
     Field{.key = "quantize", .kind = FieldKind::Object, .shape = &kQuantizeShape},
+    Field{.key = "recover", .kind = FieldKind::Object, .shape = &kRecoverShape},
     Field{.key = "export", .kind = FieldKind::Object, .shape = &kExportShape},
+    Field{.key = "remove", .kind = FieldKind::Boolean},
+    Field{.key = "after", .kind = FieldKind::Name},
 };
 constexpr Shape kStepShape{"steps", kStepFields};
 
@@ -247,6 +308,70 @@ constexpr std::array kEvaluateFields{
 };
 constexpr Shape kEvaluateShape{"evaluate", kEvaluateFields};
 
+// Gates: the metric decides which key holds the limit.
+
+template <FieldKind kKind>
+constexpr std::array kUpperLimit{
+    Field{.key = "max", .kind = kKind, .presence = Presence::Required}};
+template <FieldKind kKind>
+constexpr std::array kLowerLimit{
+    Field{.key = "min", .kind = kKind, .presence = Presence::Required}};
+constexpr std::array kIncreaseLimit{
+    Field{.key = "max_increase", .kind = FieldKind::Increase, .presence = Presence::Required}};
+
+struct GateRow {
+  std::string_view name;
+  std::span<const Field> limit;
+  GateMetric metric;
+};
+constexpr std::array kGates{
+    GateRow{"perplexity", kIncreaseLimit, GateMetric::PerplexityIncrease},
+    GateRow{"size", kUpperLimit<FieldKind::Size>, GateMetric::SizeBytes},
+    GateRow{"sparsity", kLowerLimit<FieldKind::Share>, GateMetric::Sparsity},
+    GateRow{"kl_divergence", kUpperLimit<FieldKind::Number>, GateMetric::KlDivergence},
+    GateRow{"top1_agreement", kLowerLimit<FieldKind::Share>, GateMetric::Top1Agreement},
+    GateRow{"speedup", kLowerLimit<FieldKind::Number>, GateMetric::Speedup},
+};
+static_assert(kGates.size() == kNumGateMetrics, "a name for every gate metric");
+
+constexpr std::array<std::string_view, kGates.size()> gate_names() {
+  std::array<std::string_view, kGates.size()> names;
+  for (std::size_t i = 0; i < kGates.size(); ++i) names[i] = kGates[i].name;
+  return names;
+}
+constexpr std::array<MethodFields, kGates.size()> gate_limits() {
+  std::array<MethodFields, kGates.size()> fields;
+  for (std::size_t i = 0; i < kGates.size(); ++i) fields[i] = {kGates[i].name, kGates[i].limit};
+  return fields;
+}
+constexpr std::array kGateNames = gate_names();
+constexpr std::array kGateLimits = gate_limits();
+constexpr std::array kGateFields{Field{.key = "metric",
+                                       .kind = FieldKind::Choice,
+                                       .presence = Presence::Required,
+                                       .choices = kGateNames}};
+constexpr Shape kGateShape{"gates", kGateFields, "metric", "", kGateLimits};
+
+// What `recipe lock` writes.
+
+constexpr std::array kLockedFileFields{
+    Field{.key = "file", .kind = FieldKind::Text, .presence = Presence::Required},
+    Field{.key = "sha256", .kind = FieldKind::Sha256, .presence = Presence::Required},
+};
+constexpr Shape kLockedFileShape{"lock.files", kLockedFileFields};
+constexpr std::array kLockFields{
+    Field{.key = "edgecompress", .kind = FieldKind::Text, .presence = Presence::Required},
+    Field{.key = "model",
+          .kind = FieldKind::Objects,
+          .presence = Presence::Required,
+          .shape = &kLockedFileShape},
+    Field{.key = "texts",
+          .kind = FieldKind::Objects,
+          .presence = Presence::Required,
+          .shape = &kLockedFileShape},
+};
+constexpr Shape kLockShape{"lock", kLockFields};
+
 constexpr std::int64_t kLargestSeed =
     (std::int64_t{1} << 53) - 1;  // what every JSON reader keeps exactly
 
@@ -257,6 +382,8 @@ constexpr std::array kRecipeFields{
           .missing_code = "R8"},
     Field{.key = "name", .kind = FieldKind::Name, .presence = Presence::Required},
     Field{.key = "description", .kind = FieldKind::Text},
+    Field{.key = "extends", .kind = FieldKind::Bases},
+    Field{.key = "vars", .kind = FieldKind::Variables},
     Field{.key = "requires", .kind = FieldKind::Object, .shape = &kRequiresShape},
     Field{.key = "model", .kind = FieldKind::Object, .shape = &kModelShape},
     Field{.key = "seed", .kind = FieldKind::Integer, .low = 0, .high = kLargestSeed},
@@ -267,11 +394,26 @@ constexpr std::array kRecipeFields{
           .shape = &kStepShape,
           .missing_code = "R14"},
     Field{.key = "evaluate", .kind = FieldKind::Object, .shape = &kEvaluateShape},
+    Field{.key = "gates", .kind = FieldKind::Objects, .shape = &kGateShape},
+    Field{.key = "lock", .kind = FieldKind::Object, .shape = &kLockShape},
 };
 
 }  // namespace
 
 constexpr Shape kRecipeShape{"", kRecipeFields};
+
+std::optional<Gate> read_gate(const ObjectReader& body) {
+  const std::string name = body.text("metric", "");
+  for (const GateRow& row : kGates) {
+    if (row.name != name) continue;
+    const Field& limit = row.limit[0];
+    const std::string text = body.text(limit.key, "");
+    const std::optional<double> value =
+        limit.kind == FieldKind::Size ? parse_size(text) : parse_share(text);
+    if (value) return Gate{.metric = row.metric, .limit = *value};
+  }
+  return {};
+}
 
 StructuredScore read_structured_score(const ObjectReader& step) {
   return read_method(kScores, step.text("score", ""), step);

@@ -4,11 +4,15 @@
 #include "methods/quantize_method.h"
 #include "methods/structured_method.h"
 #include "recipe/fields.h"
+#include "report/gate.h"
 
 namespace edgecompress {
 
 /// The whole recipe language.
 extern const Shape kRecipeShape;
+
+/// An entry of `gates`; nothing when it is wrong, which check_shape() has reported.
+std::optional<Gate> read_gate(const ObjectReader& body);
 
 /// The method a step names, with its options. step: a step's body that check_shape() has seen.
 StructuredScore read_structured_score(const ObjectReader& step);

@@ -25,13 +25,16 @@ bool check_bytes(std::string_view text, Problems& problems) {
     problems.add(
         {"R12",
          concat("the recipe has ", text.size(), " bytes; at most ", kSizeLimit, " are allowed"),
-         {},
+         problems.span(0, 0, 1),
          {},
          {}});
   }
   if (text.starts_with("\xEF\xBB\xBF")) {
-    problems.add(
-        {"R12", "the file starts with a byte order mark", {}, "save as UTF-8 without it", {}});
+    problems.add({"R12",
+                  "the file starts with a byte order mark",
+                  problems.span(0, 0, 1),
+                  "save as UTF-8 without it",
+                  {}});
   }
   std::size_t line = 0;
   std::size_t line_start = 0;

@@ -1,6 +1,7 @@
 #include "recipe/problems.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -59,14 +60,16 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
-Problems::Problems(std::string file, std::string_view text) : file_(std::move(file)) {
+void Problems::add_source(std::string name, std::string_view text) {
+  std::vector<std::string_view> lines;
   for (std::size_t start = 0; start <= text.size();) {
     const std::size_t end = std::min(text.find('\n', start), text.size());
     std::string_view line = text.substr(start, end - start);
     if (line.ends_with('\r')) line.remove_suffix(1);
-    lines_.push_back(line);
+    lines.push_back(line);
     start = end + 1;
   }
+  sources_.push_back({std::move(name), std::move(lines)});
 }
 
 void Problems::add(Problem problem) {
@@ -75,12 +78,17 @@ void Problems::add(Problem problem) {
 }
 
 SourceSpan Problems::span(std::size_t line, std::size_t byte_column, std::size_t length) const {
-  line = std::min(line, lines_.size() - 1);
-  const std::string_view before = lines_[line].substr(0, byte_column);
-  return {line + 1, num_characters(before) + 1, std::max<std::size_t>(length, 1)};
+  const std::vector<std::string_view>& lines = sources_.back().lines;
+  line = std::min(line, lines.size() - 1);
+  const std::string_view before = lines[line].substr(0, byte_column);
+  return {.source = sources_.size() - 1,
+          .line = line + 1,
+          .column = num_characters(before) + 1,
+          .length = std::max<std::size_t>(length, 1)};
 }
 
 std::string Problems::excerpt(const Problem& problem) const {
+  const std::vector<std::string_view>& lines = sources_[problem.at.source].lines;
   const std::size_t index = problem.at.line - 1;
   const std::string number = std::to_string(problem.at.line);
   const std::string gutter = spaces(number.size());
@@ -91,11 +99,11 @@ std::string Problems::excerpt(const Problem& problem) const {
     return printable(line.substr(0, byte_of_character(line, kExcerptWidth)));
   };
   std::string out = gutter + " |";
-  if (index > 0 && !lines_[index - 1].empty()) {
+  if (index > 0 && !lines[index - 1].empty()) {
     const std::string before = std::to_string(index);
-    out += "\n" + spaces(number.size() - before.size()) + before + " | " + shown(lines_[index - 1]);
+    out += "\n" + spaces(number.size() - before.size()) + before + " | " + shown(lines[index - 1]);
   }
-  const std::string line = shown(lines_[index]);
+  const std::string line = shown(lines[index]);
   out += "\n" + number + " | " + line;
   const std::size_t room = num_characters(line) - std::min(num_characters(line), column - skipped);
   const std::size_t carets =
@@ -107,20 +115,22 @@ std::string Problems::excerpt(const Problem& problem) const {
 }
 
 std::string Problems::describe(const Problem& problem) const {
-  if (file_.empty()) {  // a recipe made in memory
+  const std::string& name = sources_[problem.at.source].name;
+  if (name.empty()) {  // a recipe made in memory
     std::string out = problem.message;
     for (const std::string& note : problem.notes) out += "\n = " + note;
     return out;
   }
   const std::string number = std::to_string(problem.at.line);
-  return concat(problem.message, "\n", spaces(number.size()), "--> ", file_, ":", number, ":",
+  return concat(problem.message, "\n", spaces(number.size()), "--> ", name, ":", number, ":",
                 problem.at.column, "\n", excerpt(problem));
 }
 
 void Problems::fail() const {
   std::vector<Problem> sorted = problems_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
-    return std::pair(a.at.line, a.at.column) < std::pair(b.at.line, b.at.column);
+    return std::tie(a.at.source, a.at.line, a.at.column) <
+           std::tie(b.at.source, b.at.line, b.at.column);
   });
   std::string text;
   for (std::size_t i = 0; i < std::min(sorted.size(), kShownProblems); ++i) {

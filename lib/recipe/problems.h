@@ -9,6 +9,7 @@ namespace edgecompress {
 
 /// A place in a recipe file. Lines and columns count from 1, columns and length in characters.
 struct SourceSpan {
+  std::size_t source = 0;  ///< index of the file, in the order of Problems::add_source
   std::size_t line = 1;
   std::size_t column = 1;
   std::size_t length = 1;
@@ -26,14 +27,14 @@ struct Problem {
 /// What is wrong with one recipe, collected so that one run shows it all.
 class Problems {
  public:
-  /// text must outlive this object. file: empty for a recipe that was not read from one, whose
-  /// problems have no place.
-  Problems(std::string file, std::string_view text);
+  /// Adds a file, which span() then refers to. text must outlive this object. name: empty for a
+  /// recipe that was not read from one, whose problems have no place.
+  void add_source(std::string name, std::string_view text);
 
   void add(Problem problem);
   bool empty() const { return problems_.empty(); }
 
-  /// The place of a byte offset of a line; both count from 0.
+  /// The place of a byte offset of a line of the last source; both count from 0.
   SourceSpan span(std::size_t line, std::size_t byte_column, std::size_t length) const;
 
   /// One problem with its place, the line and a caret, without a line break at the end.
@@ -49,8 +50,11 @@ class Problems {
  private:
   std::string excerpt(const Problem& problem) const;
 
-  std::string file_;
-  std::vector<std::string_view> lines_;
+  struct Source {
+    std::string name;
+    std::vector<std::string_view> lines;
+  };
+  std::vector<Source> sources_;
   std::vector<Problem> problems_;
   std::size_t num_problems_ = 0;
 };

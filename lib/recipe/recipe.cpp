@@ -6,23 +6,30 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/suggest.h"
 #include "methods/method_names.h"
+#include "recipe/document.h"
 #include "recipe/language.h"
 #include "recipe/mask_pattern.h"
 #include "recipe/node.h"
 #include "recipe/problems.h"
-#include "recipe/suggest.h"
+#include "recipe/yaml_text.h"
 
 namespace edgecompress {
 namespace {
 
 constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 20;
 
+std::filesystem::path resolved(const std::filesystem::path& recipe, const std::string& text) {
+  return (recipe.parent_path() / text).lexically_normal();
+}
+
 /// Turns a tree that check_shape() has seen into steps and adds what only shows across keys.
 class StepReader {
  public:
-  StepReader(Problems& problems, bool has_calibration)
-      : problems_(problems), has_calibration_(has_calibration) {}
+  /// recipe: its calibration, seed and path are read already.
+  StepReader(Problems& problems, const Recipe& recipe)
+      : problems_(problems), recipe_(recipe), has_calibration_(recipe.calibration.has_value()) {}
 
   std::vector<Step> read(const YamlNode& steps) {
     std::vector<Step> out;
@@ -30,7 +37,9 @@ class StepReader {
       const ObjectReader step(&item);
       Step read{.id = step.text("id", ""), .action = {}};
       if (step.has("id")) check_id(read.id, step.at("id"));
-      if (read_action(step, item.at, read)) out.push_back(std::move(read));
+      if (!read_action(step, item.at, read)) continue;
+      out.push_back(std::move(read));
+      if (step.has("quantize")) add_qat(step.object("quantize"), out);
     }
     return out;
   }
@@ -53,14 +62,18 @@ class StepReader {
 
   bool read_action(const ObjectReader& step, const SourceSpan& step_at, Step& out) {
     std::vector<std::string_view> named;
-    for (const std::string_view key : {"prune", "mask", "quantize", "export"}) {
+    for (const std::string_view key :
+         {"drop_layers", "prune", "mask", "quantize", "recover", "export"}) {
       if (step.has(key)) named.push_back(key);
     }
     if (named.empty() && step.has_other_keys("id"))
       return false;  // a misspelt action, reported already
     if (named.empty()) {
-      problems_.add(
-          {"R23", "a step must have one of prune, mask, quantize, export", step_at, {}, {}});
+      problems_.add({"R23",
+                     "a step must have one of drop_layers, prune, mask, quantize, recover, export",
+                     step_at,
+                     {},
+                     {}});
       return false;
     }
     if (named.size() > 1) {
@@ -71,25 +84,35 @@ class StepReader {
     }
     const ObjectReader body = step.object(named[0]);
     check_order(named[0], step.at(named[0]));
+    if (named[0] == "drop_layers") out.action = read_drop_layers(body, step.at("drop_layers"));
     if (named[0] == "prune") out.action = read_prune(body);
     if (named[0] == "mask") out.action = read_mask(body);
     if (named[0] == "quantize") out.action = read_quantize(body);
+    if (named[0] == "recover") out.action = read_recover(body, step.at("recover"));
     if (named[0] == "export") out.action = read_export(body);
     return true;
   }
 
-  /// prune, then mask, then quantize once, then export once: the only order in which no step undoes
-  /// an earlier one.
+  /// drop_layers once, then prune, then mask, then quantize once, then recover once, then export
+  /// once: the only order in which no step undoes an earlier one.
   void check_order(std::string_view action, const SourceSpan& at) {
     if (exported_) {
       contradiction(
           at, concat(action == "export" ? "a second export" : concat(action, " after export")),
           "export must be the last step");
+    } else if (recovered_ && action != "export") {
+      contradiction(at,
+                    action == "recover" ? "a second recover step, or one beside qat"
+                                        : concat(action, " after recover"),
+                    "recover trains what is exported: it comes last before export");
     } else if (quantized_ && action == "quantize") {
       contradiction(at, "a second quantize step", "use rules for weights that need another grid");
-    } else if (quantized_ && action != "export") {
+    } else if (quantized_ && action != "export" && action != "recover") {
       contradiction(at, concat(action, " after quantize"),
                     "quantize must come after prune and mask");
+    } else if (action == "drop_layers" && (pruned_ || masked_ || dropped_)) {
+      contradiction(at, concat("drop_layers after ", dropped_ ? "drop_layers" : "prune or mask"),
+                    "name all layers in one step, the first");
     } else if (masked_ && action == "prune") {
       contradiction(at, "prune after mask",
                     "a cut shifts columns and breaks the mask's pattern: prune first");
@@ -97,6 +120,9 @@ class StepReader {
     exported_ = exported_ || action == "export";
     quantized_ = quantized_ || action == "quantize";
     masked_ = masked_ || action == "mask";
+    pruned_ = pruned_ || action == "prune";
+    dropped_ = dropped_ || action == "drop_layers";
+    recovered_ = recovered_ || action == "recover";
   }
 
   void check_calibration(CalibrationNeed need, const ObjectReader& body, std::string_view key) {
@@ -108,7 +134,84 @@ class StepReader {
 
   template <typename Repair>
   static Repair read_repair(const ObjectReader& body) {
-    return body.text("repair", "none") == "none" ? Repair::None : Repair::LeastSquares;
+    const std::string repair = body.text("repair", "none");
+    return repair == "least-squares"   ? Repair::LeastSquares
+           : repair == "dense-outputs" ? Repair::DenseOutputs
+                                       : Repair::None;
+  }
+
+  void read_amount(const ObjectReader& body, StructuredCut& cut) {
+    if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
+    cut.ratio = body.share("ratio", cut.ratio);
+    const bool by_parts = body.has("heads") || body.has("channels");
+    if (by_parts) {
+      cut.parts =
+          PartShares{.kv_groups = body.share("heads", 0), .channels = body.share("channels", 0)};
+    }
+    for (const std::string_view key : {"ratio", "target"}) {
+      if (by_parts && body.has(key)) {
+        contradiction(body.at(key), concat(key, " beside heads or channels"),
+                      "these name what to remove of each part: delete this key");
+      }
+    }
+    if (!by_parts && !body.has("ratio")) {
+      problems_.add({"R23",
+                     "key `ratio` is missing in prune",
+                     body.at("score"),
+                     {},
+                     {"give `ratio`, or `heads` and `channels` apart"}});
+    }
+  }
+
+  void refuse_without_text(const ObjectReader& body, std::string_view key) {
+    if (has_calibration_) return;
+    contradiction(body.at(key), concat(key, " is decided on calibration text"),
+                  "add `calibration: {text: ...}` to the recipe");
+  }
+
+  DropLayersStep read_drop_layers(const ObjectReader& body, const SourceSpan& at) {
+    DropLayersStep step{.layers = body.integers("layers"), .count = body.integer("count", 0)};
+    if (body.has("count") == body.has("layers")) {
+      contradiction(at, "drop_layers needs either count or layers", "give one of them");
+    }
+    if (body.has("count")) refuse_without_text(body, "count");
+    std::sort(step.layers.begin(), step.layers.end());
+    const auto twice = std::adjacent_find(step.layers.begin(), step.layers.end());
+    if (twice != step.layers.end()) {
+      contradiction(body.at("layers"), concat("layer ", *twice, " is named twice"), "name it once");
+    }
+    return step;
+  }
+
+  void read_cut_allocation(const ObjectReader& body, StructuredCut& cut) {
+    cut.protect_first = body.integer("protect_first", 0);
+    cut.protect_last = body.integer("protect_last", 0);
+    if (body.text("allocation", "") == "per-layer") {
+      cut.allocation = CutAllocation::PerLayer;
+      refuse_without_text(body, "allocation");
+      if (!cut.parts) return;
+      contradiction(body.at("allocation"), "allocation: per-layer beside heads or channels",
+                    "the allocation decides what goes of each: give `ratio`");
+      return;
+    }
+    for (const std::string_view key : {"protect_first", "protect_last"}) {
+      if (!body.has(key)) continue;
+      contradiction(body.at(key), concat(key, " without allocation: per-layer"),
+                    "a uniform cut takes the same from every block");
+    }
+  }
+
+  void read_mask_allocation(const ObjectReader& body, MaskStep& step) {
+    step.spread = body.share("spread", step.spread);
+    if (body.text("allocation", "") == "outliers") {
+      step.allocation = MaskAllocation::Outliers;
+      refuse_without_text(body, "allocation");
+      if (!std::holds_alternative<NofM>(step.pattern)) return;
+      contradiction(body.at("allocation"), "allocation: outliers beside an N:M pattern",
+                    "N:M has one sparsity: delete this key");
+    } else if (body.has("spread")) {
+      contradiction(body.at("spread"), "spread without allocation: outliers", "delete this key");
+    }
   }
 
   PruneStep read_prune(const ObjectReader& body) {
@@ -117,9 +220,10 @@ class StepReader {
     if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
     const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
     check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
-    if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
-    cut.ratio = body.share("ratio", cut.ratio);
+    if (auto* const random = std::get_if<RandomScore>(&cut.score)) random->seed = recipe_.seed;
+    read_amount(body, cut);
     cut.channel_multiple = body.integer("channel_multiple", cut.channel_multiple);
+    read_cut_allocation(body, cut);
     return {cut};
   }
 
@@ -147,6 +251,7 @@ class StepReader {
            {},
            {}});
     }
+    read_mask_allocation(body, step);
     if (body.has("targets")) step.targets.match = body.texts("targets");
     step.targets.except = body.texts("except");
     return step;
@@ -199,25 +304,85 @@ class StepReader {
     return step;
   }
 
+  /// at: where a missing text is to be complained of.
+  RecoverStep read_recover(const ObjectReader& body, const SourceSpan& at) {
+    RecoverStep step;
+    step.choice.options.seed = recipe_.seed;
+    // without a mask, the zeros of a quantized layer are ordinary codes
+    step.choice.options.zeros = masked_ ? ZeroWeights::Keep : ZeroWeights::Free;
+    if (recipe_.calibration) {
+      step.text = {.text = recipe_.calibration->text,
+                   .sequence_length = recipe_.calibration->sequence_length};
+    }
+    if (body.has("text")) {
+      step.text.text = resolved(recipe_.source_path, body.text("text", ""));
+    } else if (!has_calibration_) {
+      contradiction(at, "training needs a text",
+                    "add `calibration: {text: ...}` to the recipe, or `text` to a recover step");
+    }
+    if (body.has("samples")) step.text.samples = body.integer("samples", 2);
+    step.text.sequence_length = body.integer("sequence_length", step.text.sequence_length);
+    if (body.has("gate")) step.gate = body.share("gate", kDefaultRecoveryGate);
+    read_training(body, step.choice);
+    return step;
+  }
+
+  static void read_training(const ObjectReader& body, TrainingChoice& choice) {
+    if (body.has("train")) {
+      choice.part =
+          body.text("train", "") == "weights" ? TrainedPart::Weights : TrainedPart::Scales;
+    }
+    if (body.has("loss")) {
+      choice.loss =
+          body.text("loss", "") == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
+    }
+    TrainingOptions& options = choice.options;
+    options.epochs = body.integer("epochs", options.epochs);
+    options.batch = body.integer("batch", options.batch);
+    options.learning_rate = body.share("learning_rate", options.learning_rate);
+    options.scale_learning_rate = body.share("scale_learning_rate", options.scale_learning_rate);
+    options.held_out_share = body.share("held_out", options.held_out_share);
+  }
+
+  /// `qat: auto` and `qat: always` are a recover step behind the quantize step.
+  void add_qat(const ObjectReader& body, std::vector<Step>& steps) {
+    const std::string qat = body.text("qat", "never");
+    if (qat == "never") return;
+    RecoverStep step = read_recover(ObjectReader(nullptr), body.at("qat"));
+    if (qat == "auto") step.gate = kDefaultRecoveryGate;
+    recovered_ = true;
+    steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});
+  }
+
   ExportStep read_export(const ObjectReader& body) {
     ExportStep step;
-    if (body.text("format", "") == "onnx") step.format = ExportFormat::Onnx;
+    const std::string format = body.text("format", "");
+    if (format == "onnx") step.format = ExportFormat::Onnx;
+    if (format == "genai-sparse") step.format = ExportFormat::GenaiSparse;
+    if (format == "onnx-sparse") step.format = ExportFormat::OnnxSparse;
+    for (const char* key : {"sparse_from", "scale_bits"}) {
+      if (is_sparse(step.format) || !body.has(key)) continue;
+      contradiction(body.at(key), concat(key, " with the dense format ", format),
+                    concat("use the format ", format, "-sparse, or leave ", key, " out"));
+    }
+    if (body.has("sparse_from")) step.sparse_from = body.share("sparse_from", 0);
+    step.scale_bits = body.integer("scale_bits", step.scale_bits);
     step.accuracy_level = static_cast<int>(body.integer("accuracy_level", step.accuracy_level));
     step.context_length = body.integer("context_length", step.context_length);
     return step;
   }
 
   Problems& problems_;
+  const Recipe& recipe_;
   bool has_calibration_;
   std::map<std::string, SourceSpan> ids_;
+  bool dropped_ = false;
+  bool pruned_ = false;
   bool masked_ = false;
   bool quantized_ = false;
+  bool recovered_ = false;
   bool exported_ = false;
 };
-
-std::filesystem::path resolved(const std::filesystem::path& recipe, const std::string& text) {
-  return (recipe.parent_path() / text).lexically_normal();
-}
 
 Calibration read_calibration(const ObjectReader& body, const std::filesystem::path& path) {
   Calibration calibration{.text = resolved(path, body.text("text", ""))};
@@ -235,6 +400,46 @@ Evaluation read_evaluation(const ObjectReader& body, const std::filesystem::path
   return evaluation;
 }
 
+std::vector<LockedFile> read_locked_files(const YamlNode* list) {
+  std::vector<LockedFile> files;
+  if (list == nullptr) return files;
+  for (const YamlNode& item : list->items) {
+    const ObjectReader file(&item);
+    files.push_back({.file = file.text("file", ""), .sha256 = file.text("sha256", "")});
+  }
+  return files;
+}
+
+RecipeLock read_lock(const ObjectReader& body) {
+  return {.edgecompress = body.text("edgecompress", ""),
+          .model = read_locked_files(body.find("model")),
+          .texts = read_locked_files(body.find("texts"))};
+}
+
+/// Gates that can be measured; a complaint about each of the others.
+std::vector<Gate> read_gates(const YamlNode& list, const Recipe& recipe, Problems& problems) {
+  std::vector<Gate> gates;
+  std::map<GateMetric, SourceSpan> seen;
+  for (const YamlNode& item : list.items) {
+    const std::optional<Gate> gate = read_gate(ObjectReader(&item));
+    if (!gate) continue;
+    const SourceSpan at = item.find("metric")->at;
+    const std::string complaint = gate_complaint(recipe, *gate);
+    if (!complaint.empty()) problems.add({"R20", complaint, at, {}, {}});
+    const auto [earlier, fresh] = seen.emplace(gate->metric, at);
+    if (!fresh) {
+      problems.add(
+          {"R5",
+           concat("two gates on one metric, in lines ", earlier->second.line, " and ", at.line),
+           at,
+           {},
+           {}});
+    }
+    gates.push_back(*gate);
+  }
+  return gates;
+}
+
 /// A recipe beside the one that was not found whose name is near.
 std::string similar_file(const std::filesystem::path& path) {
   std::vector<std::string> names;
@@ -250,15 +455,19 @@ std::string similar_file(const std::filesystem::path& path) {
 
 }  // namespace
 
-Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) {
-  Problems problems(path.string(), text);
-  const YamlNode root = read_nodes(text, problems);
+Recipe parse_recipe(const std::string& text, const std::filesystem::path& path,
+                    const std::vector<std::string>& overrides) {
+  const auto document = std::make_shared<RecipeDocument>();
+  Problems problems;
+  load_document(text, path, overrides, problems, *document);
+  const YamlNode& root = document->root;
   check_shape(root, kRecipeShape, kRecipeShape, problems);
   const ObjectReader reader(&root);
   Recipe recipe{.name = reader.text("name", ""),
                 .description = reader.text("description", ""),
                 .source_path = path,
-                .source_text = text};
+                .source_text = document->composed ? yaml_text(root) : text,
+                .document = document};
   recipe.model_types = reader.object("model").texts("model_type");
   recipe.seed = static_cast<std::uint64_t>(reader.integer("seed", 0));
   if (reader.has("calibration"))
@@ -269,14 +478,37 @@ Recipe parse_recipe(const std::string& text, const std::filesystem::path& path) 
       problems.add(
           {"R14", "the recipe has no steps and would do nothing", reader.at("steps"), {}, {}});
     }
-    recipe.steps = StepReader(problems, recipe.calibration.has_value()).read(*steps);
+    recipe.steps = StepReader(problems, recipe).read(*steps);
   }
   if (reader.has("evaluate")) recipe.evaluation = read_evaluation(reader.object("evaluate"), path);
+  if (const YamlNode* const gates = reader.find("gates"))
+    recipe.gates = read_gates(*gates, recipe, problems);
+  if (reader.has("lock")) recipe.lock = read_lock(reader.object("lock"));
   problems.fail_if_any();
   return recipe;
 }
 
-Recipe read_recipe(const std::filesystem::path& path) {
+std::string gate_complaint(const Recipe& recipe, const Gate& gate) {
+  switch (gate.metric) {
+    case GateMetric::PerplexityIncrease:
+    case GateMetric::KlDivergence:
+    case GateMetric::Top1Agreement:
+      if (recipe.evaluation) return {};
+      return concat("a gate on ", gate_name(gate.metric), " needs a text to score every stage on");
+    case GateMetric::Speedup: {
+      const bool exports = std::any_of(
+          recipe.steps.begin(), recipe.steps.end(),
+          [](const Step& step) { return std::holds_alternative<ExportStep>(step.action); });
+      return exports ? "" : "a gate on decode_speedup needs an export step";
+    }
+    case GateMetric::SizeBytes:
+    case GateMetric::Sparsity:
+      return {};
+  }
+  return {};
+}
+
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
     const std::string near = similar_file(path);
@@ -290,7 +522,7 @@ Recipe read_recipe(const std::filesystem::path& path) {
         ErrorKind::Usage, "R12",
         concat("recipe ", backquoted(path.string()), " is larger than 1 MiB; is it a recipe?"));
   }
-  return parse_recipe(read_text_file(path, kSizeLimit), path);
+  return parse_recipe(read_text_file(path, kSizeLimit), path, overrides);
 }
 
 }  // namespace edgecompress

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -10,6 +11,8 @@
 #include "methods/mask_method.h"
 #include "methods/quantize_method.h"
 #include "methods/structured_method.h"
+#include "methods/training_options.h"
+#include "report/gate.h"
 #include "weights/quant_scheme.h"
 #include "weights/sparsity_pattern.h"
 
@@ -27,11 +30,19 @@ struct PruneStep {
   StructuredCut cut;
 };
 
+/// Leaves whole decoder blocks out.
+struct DropLayersStep {
+  std::vector<std::int64_t> layers;  ///< which, ascending; empty: chosen
+  std::int64_t count = 0;  ///< so many, those that change the hidden states' direction least
+};
+
 /// Lays a mask over what is left.
 struct MaskStep {
   MaskMethod method;
   SparsityPattern pattern;
   MaskRepair repair = MaskRepair::None;
+  MaskAllocation allocation = MaskAllocation::Uniform;
+  double spread = 0.08;  ///< of MaskAllocation::Outliers: most and fewest are 2 * spread apart
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 
@@ -49,17 +60,45 @@ struct QuantizeStep {
   std::vector<Rule> rules = {};
 };
 
-enum class ExportFormat { Genai, Onnx };
+/// Text that a model is trained on.
+struct TrainingText {
+  std::filesystem::path text;
+  std::optional<std::int64_t> samples = {};  ///< windows, spread over the text; nothing: all
+  std::int64_t sequence_length = 512;        ///< tokens of a window
+};
+
+/// Trains what the steps before made, with the recipe's source model as the teacher.
+struct RecoverStep {
+  TrainingText text;
+  TrainingChoice choice = {};
+  /// Only when the perplexity on the held-out windows is higher than the teacher's by more than
+  /// this share; nothing: always.
+  std::optional<double> gate = {};
+};
+
+/// What `qat: auto` waits for.
+inline constexpr double kDefaultRecoveryGate = 0.01;
+
+enum class ExportFormat { Genai, Onnx, GenaiSparse, OnnxSparse };
+
+constexpr bool is_sparse(ExportFormat format) {
+  return format == ExportFormat::GenaiSparse || format == ExportFormat::OnnxSparse;
+}
+constexpr bool is_genai(ExportFormat format) {
+  return format == ExportFormat::Genai || format == ExportFormat::GenaiSparse;
+}
 
 struct ExportStep {
   ExportFormat format = ExportFormat::Genai;
   int accuracy_level = 4;
-  std::int64_t context_length = 0;  ///< 0: the model's own
+  std::optional<double> sparse_from = {};  ///< of a sparse format: share a form must leave out
+  std::int64_t scale_bits = 32;            ///< of a sparse format: 32 or 16
+  std::int64_t context_length = 0;         ///< 0: the model's own
 };
 
 struct Step {
   std::string id;
-  std::variant<PruneStep, MaskStep, QuantizeStep, ExportStep> action;
+  std::variant<PruneStep, MaskStep, QuantizeStep, RecoverStep, ExportStep, DropLayersStep> action;
 };
 
 struct Calibration {
@@ -68,6 +107,21 @@ struct Calibration {
   std::int64_t samples = 128;
   std::int64_t sequence_length = 512;
 };
+
+/// A file and the SHA-256 of its bytes.
+struct LockedFile {
+  std::string file;  ///< of a model: its name; of a text: relative to the recipe
+  std::string sha256;
+};
+
+/// What a recipe ran with when it was locked.
+struct RecipeLock {
+  std::string edgecompress;  ///< version
+  std::vector<LockedFile> model;
+  std::vector<LockedFile> texts;
+};
+
+struct RecipeDocument;
 
 struct Evaluation {
   std::filesystem::path text;
@@ -85,8 +139,12 @@ struct Recipe {
   std::optional<Calibration> calibration = {};
   std::vector<Step> steps = {};
   std::optional<Evaluation> evaluation = {};
+  std::vector<Gate> gates = {};
+  std::optional<RecipeLock> lock = {};
   std::filesystem::path source_path;
-  std::string source_text;  ///< the file's bytes
+  std::string
+      source_text;  ///< the file's bytes; with bases, variables or --set the recipe they make
+  std::shared_ptr<const RecipeDocument> document = {};  ///< the parts; nothing without a file
 };
 
 /// Reads a *.ec.yaml recipe. The language: docs/recipe-format.md.
@@ -94,9 +152,17 @@ struct Recipe {
 ///        Error{Usage} that lists up to 20 problems, each with file:line:col, excerpt and caret.
 ///        Its code is the first problem's; its text starts without "error[code]: ", which whoever
 ///        prints an Error puts in front.
-Recipe read_recipe(const std::filesystem::path& path);
-/// The same for text. path: named in errors; texts are resolved against its folder. Reads no file.
-Recipe parse_recipe(const std::string& text, const std::filesystem::path& path);
+/// overrides: --set flags, "path=value", applied in this order.
+Recipe read_recipe(const std::filesystem::path& path,
+                   const std::vector<std::string>& overrides = {});
+/// The same for text. path: named in errors; bases and texts are resolved against its folder.
+/// Reads no file but the bases.
+Recipe parse_recipe(const std::string& text, const std::filesystem::path& path,
+                    const std::vector<std::string>& overrides = {});
+
+/// What keeps a gate's metric from being measured when the recipe runs, for example "needs
+/// `evaluate`"; empty when nothing does.
+std::string gate_complaint(const Recipe& recipe, const Gate& gate);
 
 /// Refuses a recipe whose calibration or evaluation text is missing, empty, not UTF-8 or not the
 /// one with its sha256. Throws Error{Missing} or Error{Usage}, R19.

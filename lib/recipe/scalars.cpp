@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <utility>
 
 #include "recipe/fields.h"
 
@@ -58,6 +60,26 @@ std::optional<double> parse_share(std::string_view text) {
   return percent ? value / 100 : value;
 }
 
+std::optional<double> parse_size(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, double>, 6> kUnits{{{"KiB", 1024.0},
+                                                                       {"MiB", 1048576.0},
+                                                                       {"GiB", 1073741824.0},
+                                                                       {"KB", 1e3},
+                                                                       {"MB", 1e6},
+                                                                       {"GB", 1e9}}};
+  double factor = 1;
+  for (const auto& [unit, bytes] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    factor = bytes;
+    text.remove_suffix(unit.size());
+    break;
+  }
+  if (text.ends_with('%')) return {};
+  const std::optional<double> number = parse_share(text);
+  if (!number || *number <= 0) return {};
+  return *number * factor;
+}
+
 std::optional<std::vector<int>> parse_version(std::string_view text) {
   std::vector<int> parts;
   while (true) {
@@ -111,6 +133,12 @@ std::string ObjectReader::text(std::string_view key, std::string_view otherwise)
   const YamlNode* const value = find(key);
   return value == nullptr || value->kind != YamlNode::Kind::Scalar ? std::string(otherwise)
                                                                    : value->text;
+}
+
+std::vector<std::int64_t> ObjectReader::integers(std::string_view key) const {
+  std::vector<std::int64_t> out;
+  for (const std::string& text : texts(key)) out.push_back(parse_integer(text).value_or(0));
+  return out;
 }
 
 std::vector<std::string> ObjectReader::texts(std::string_view key) const {

@@ -8,6 +8,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "report/gate.h"
+
 namespace edgecompress {
 
 /// What happened to one tensor.
@@ -27,7 +29,9 @@ struct TensorReport {
   std::optional<std::int64_t> damping_rung =
       {};                                    ///< how often the damping of the Hessian was raised
   std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1
-  std::vector<std::string> fallbacks = {};   ///< what was done instead of what was asked for
+  std::optional<double> input_scale_exponent =
+      {};  ///< of AWQ's scales of the inputs; 0: they stay as they are
+  std::vector<std::string> fallbacks = {};  ///< what was done instead of what was asked for
   std::optional<double>
       relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;
@@ -36,10 +40,11 @@ struct TensorReport {
 
 /// A model at one stage of the work.
 struct StageReport {
-  std::string stage;            ///< "dense", "pruned", "masked", "quantized", "artifact"
-  std::int64_t parameters = 0;  ///< of the whole model, zeros included
-  std::int64_t size_bytes = 0;  ///< of the weights as that stage stores them
-  double sparsity = 0;          ///< share of zeros among the decoder blocks' linear weights, 0..1
+  std::string stage;  ///< "dense", "shortened", "pruned", "masked", "quantized", "artifact"
+  std::int64_t parameters = 0;       ///< of the whole model, zeros included
+  std::int64_t size_bytes = 0;       ///< of the weights as that stage stores them
+  std::int64_t flops_per_token = 0;  ///< of the products with weights, 2 a weight, zeros included
+  double sparsity = 0;  ///< share of zeros among the decoder blocks' linear weights, 0..1
   std::optional<double> perplexity;
   std::optional<double> kl_divergence_nats;  ///< mean KL(dense || stage)
   std::optional<double> top1_agreement;  ///< share of positions with the dense model's argmax, 0..1
@@ -56,9 +61,20 @@ struct EvaluationReport {
   std::string dtype;         ///< of the arithmetic
 };
 
+/// How a sparse export stores the weights of one product.
+struct ProductReport {
+  std::string module;  ///< several joined by commas
+  std::string form;    ///< "16x4", ..., or "dense"
+  std::int64_t weights = 0;
+  double sparsity = 0;      ///< zeros among them, 0..1
+  double stored_share = 1;  ///< those that have a code, 0..1
+  std::int64_t bytes = 0;
+  std::string reason;
+};
+
 /// The artifact against the compressed model in memory.
 struct ArtifactReport {
-  std::string format;                     ///< "genai" or "onnx"
+  std::string format;                     ///< "genai", "onnx", "genai-sparse" or "onnx-sparse"
   std::string onnxruntime_version;        ///< empty when the artifact was not run
   std::optional<double> max_logit_error;  ///< at accuracy level 0
   std::optional<double> mean_logit_error;
@@ -69,7 +85,38 @@ struct ArtifactReport {
   std::optional<double> perplexity_exact;      ///< accuracy level 0
   std::optional<double> perplexity_published;  ///< as the artifact is written
   std::int64_t size_bytes = 0;
+  std::vector<ProductReport> products = {};  ///< of a sparse format
   std::map<std::string, std::string> file_sha256;
+};
+
+/// The loss at one moment of a training.
+struct TrainingPoint {
+  std::int64_t step = 0;           ///< steps done
+  std::int64_t tokens = 0;         ///< trained on until then
+  double learning_rate_share = 0;  ///< of the learning rates at the start
+  std::optional<double> loss;      ///< mean over the steps since the point before
+  double held_out_loss = 0;
+};
+
+/// A short training and what it brought. Losses are means per predicted token, in nats.
+struct TrainingReport {
+  std::string trained;       ///< "scales" or "weights"
+  std::string loss;          ///< "divergence" or "cross-entropy"
+  std::string text;          ///< the text's file name, no folder
+  std::string token_sha256;  ///< of the windows' ids, little-endian int32
+  std::int64_t window = 0;   ///< tokens
+  std::int64_t training_windows = 0;
+  std::int64_t held_out_windows = 0;
+  std::int64_t trained_parameters = 0;
+  std::int64_t steps_planned = 0;
+  std::int64_t steps_done = 0;
+  std::int64_t kept_step = 0;  ///< 0: nothing was changed
+  double held_out_loss_before = 0;
+  double held_out_loss_after = 0;
+  std::optional<double> gate;  ///< training only beyond this share of lost perplexity
+  std::optional<double> perplexity_increase;  ///< share of the teacher's, on the held-out windows
+  std::vector<TrainingPoint> curve;
+  std::vector<std::string> warnings;
 };
 
 /// What differs between two equal runs.
@@ -102,8 +149,10 @@ struct Report {
   double sparsity = 0;
   std::vector<StageReport> stages;
   std::optional<EvaluationReport> evaluation;
+  std::optional<TrainingReport> training;
   std::optional<ArtifactReport> artifact;
   std::vector<TensorReport> tensors;
+  std::vector<GateReport> gates = {};
   std::vector<std::string> warnings;
   RunEnvironment environment;
 };
@@ -117,8 +166,11 @@ nlohmann::ordered_json report_json(const Report& report);
 nlohmann::ordered_json tensor_report_json(const TensorReport& tensor);
 TensorReport parse_tensor_report(const nlohmann::ordered_json& row);
 
-/// A table for the terminal: one row per stage, then the artifact, then warnings. ASCII, at most
-/// 100 columns.
+/// One entry of the report's `gates`.
+nlohmann::ordered_json gate_json(const GateReport& gate);
+
+/// A table for the terminal: one row per stage, then the artifact, gates and warnings. ASCII, at
+/// most 100 columns.
 std::string report_table(const Report& report);
 
 }  // namespace edgecompress

@@ -54,6 +54,7 @@ class ReportWriter {
     out["stage"] = text(stage.stage);
     out["parameters"] = stage.parameters;
     out["size_bytes"] = stage.size_bytes;
+    out["flops_per_token"] = stage.flops_per_token;
     out["sparsity"] = number(stage.sparsity);
     put(out, "perplexity", stage.perplexity);
     if (stage.perplexity && first.perplexity) {
@@ -76,6 +77,52 @@ class ReportWriter {
     return out;
   }
 
+  Json product(const ProductReport& product) {
+    Json out = Json::object();
+    out["module"] = text(product.module);
+    out["form"] = text(product.form);
+    out["weights"] = product.weights;
+    out["sparsity"] = number(product.sparsity);
+    out["stored_share"] = number(product.stored_share);
+    out["bytes"] = product.bytes;
+    out["bytes_per_weight"] =
+        number(static_cast<double>(product.bytes) / static_cast<double>(product.weights));
+    out["reason"] = text(product.reason);
+    return out;
+  }
+
+  Json training(const TrainingReport& training) {
+    Json out = Json::object();
+    out["trained"] = text(training.trained);
+    out["loss"] = text(training.loss);
+    out["text"] = text(training.text);
+    out["token_sha256"] = text(training.token_sha256);
+    out["window"] = training.window;
+    out["training_windows"] = training.training_windows;
+    out["held_out_windows"] = training.held_out_windows;
+    out["trained_parameters"] = training.trained_parameters;
+    out["steps_planned"] = training.steps_planned;
+    out["steps_done"] = training.steps_done;
+    out["kept_step"] = training.kept_step;
+    out["held_out_loss_before"] = number(training.held_out_loss_before);
+    out["held_out_loss_after"] = number(training.held_out_loss_after);
+    put(out, "gate", training.gate);
+    put(out, "perplexity_increase", training.perplexity_increase);
+    out["curve"] = Json::array();
+    for (const TrainingPoint& point : training.curve) out["curve"].push_back(curve_point(point));
+    return out;
+  }
+
+  Json curve_point(const TrainingPoint& point) {
+    Json out = Json::object();
+    out["step"] = point.step;
+    out["tokens"] = point.tokens;
+    out["learning_rate_share"] = number(point.learning_rate_share);
+    put(out, "loss", point.loss);
+    out["held_out_loss"] = number(point.held_out_loss);
+    return out;
+  }
+
   Json artifact(const ArtifactReport& artifact) {
     Json out = Json::object();
     out["format"] = text(artifact.format);
@@ -90,6 +137,7 @@ class ReportWriter {
     put(out, "perplexity_exact", artifact.perplexity_exact);
     put(out, "perplexity_published", artifact.perplexity_published);
     out["size_bytes"] = artifact.size_bytes;
+    for (const ProductReport& each : artifact.products) out["products"].push_back(product(each));
     Json files = Json::object();
     for (const auto& [name, sha256] : artifact.file_sha256)
       files[text(name).get<std::string>()] = text(sha256);
@@ -112,12 +160,23 @@ class ReportWriter {
     put(out, "relative_output_error", tensor.relative_output_error);
     put_exact(out, "damping_rung", tensor.damping_rung);
     put(out, "clipped_share", tensor.clipped_share);
+    put(out, "input_scale_exponent", tensor.input_scale_exponent);
     if (!tensor.fallbacks.empty()) {
       for (const std::string& fallback : tensor.fallbacks)
         out["fallbacks"].push_back(text(fallback));
     }
     out["bytes_before"] = tensor.bytes_before;
     out["bytes_after"] = tensor.bytes_after;
+    return out;
+  }
+
+  Json gate(const GateReport& gate) {
+    Json out = Json::object();
+    out["gate"] = text(std::string(gate_name(gate.metric)));
+    out["bound"] = is_upper_limit(gate.metric) ? "max" : "min";
+    out["limit"] = number(gate.limit);
+    put(out, "value", gate.value);
+    out["passed"] = gate.passed;
     return out;
   }
 
@@ -153,6 +212,8 @@ nlohmann::ordered_json tensor_report_json(const TensorReport& tensor) {
   return ReportWriter().tensor(tensor);
 }
 
+nlohmann::ordered_json gate_json(const GateReport& gate) { return ReportWriter().gate(gate); }
+
 nlohmann::ordered_json report_json(const Report& report) {
   ReportWriter writer;
   Json out = Json::object();
@@ -171,9 +232,11 @@ nlohmann::ordered_json report_json(const Report& report) {
     out["stages"].push_back(writer.stage(stage, report.stages.front()));
   }
   if (report.evaluation) out["evaluation"] = writer.evaluation(*report.evaluation);
+  if (report.training) out["training"] = writer.training(*report.training);
   if (report.artifact) out["artifact"] = writer.artifact(*report.artifact);
   out["tensors"] = Json::array();
   for (const TensorReport& tensor : report.tensors) out["tensors"].push_back(writer.tensor(tensor));
+  for (const GateReport& gate : report.gates) out["gates"].push_back(writer.gate(gate));
   out["warnings"] = Json::array();
   for (const std::string& warning : report.warnings) out["warnings"].push_back(text(warning));
   out["environment"] = writer.environment(report.environment);

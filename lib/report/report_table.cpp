@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
+#include <map>
 
 #include "base/error.h"
 #include "report/report.h"
+#include "report/text_numbers.h"
 
 namespace edgecompress {
 namespace {
@@ -12,15 +13,6 @@ namespace {
 constexpr std::size_t kWidth = 100;
 constexpr std::size_t kStageWidth = 12;
 constexpr const char* kAbsent = "-";
-
-template <typename... Values>
-std::string formatted(const char* format, Values... values) {
-  std::array<char, 64> text{};
-  const int length = std::snprintf(text.data(), text.size(), format, values...);
-  ensure(length >= 0 && static_cast<std::size_t>(length) < text.size(),
-         "a number to fit 63 characters");
-  return text.data();
-}
 
 /// Printable ASCII only: what comes from file names must not move the cursor or widen a column.
 std::string ascii(const std::string& text) {
@@ -32,19 +24,6 @@ std::string ascii(const std::string& text) {
   return out;
 }
 
-/// A number with the unit that leaves one to three digits before the point.
-std::string with_unit(double value, double step, const std::array<const char*, 5>& units) {
-  std::size_t unit = 0;
-  for (; std::abs(value) >= step && unit + 1 < units.size(); ++unit) value /= step;
-  return unit == 0 ? formatted("%.0f%s", value, units[0]) : formatted("%.2f%s", value, units[unit]);
-}
-
-std::string count(std::int64_t value) {
-  return with_unit(static_cast<double>(value), 1000, {"", " k", " M", " B", " T"});
-}
-std::string size(std::int64_t bytes) {
-  return with_unit(static_cast<double>(bytes), 1024, {" B", " KiB", " MiB", " GiB", " TiB"});
-}
 std::string percent(double share) { return formatted("%.1f%%", 100 * share); }
 std::string small(double value) {
   return formatted(std::abs(value) >= 1e-3 || value == 0 ? "%.4f" : "%.1e", value);
@@ -62,8 +41,8 @@ Row row_of(const StageReport& stage, const StageReport& first) {
   Row row;
   row.fill(kAbsent);
   row[0] = ascii(stage.stage).substr(0, kStageWidth);
-  row[1] = count(stage.parameters);
-  row[2] = size(stage.size_bytes);
+  row[1] = count_text(stage.parameters);
+  row[2] = size_text(stage.size_bytes);
   if (stage.size_bytes > 0) {
     const double ratio =
         static_cast<double>(first.size_bytes) / static_cast<double>(stage.size_bytes);
@@ -118,12 +97,35 @@ std::string wrapped(const std::string& label, const std::string& text) {
   return out + line + '\n';
 }
 
+/// "12 of 16 products sparse (12 of 16x4); 0.31 bytes per weight of the decoder blocks".
+std::string product_line(const std::vector<ProductReport>& products) {
+  std::map<std::string, int> forms;
+  std::int64_t weights = 0;
+  std::int64_t bytes = 0;
+  int sparse = 0;
+  for (const ProductReport& product : products) {
+    weights += product.weights;
+    bytes += product.bytes;
+    if (product.form == "dense") continue;
+    ++forms[product.form];
+    ++sparse;
+  }
+  std::string list;
+  for (const auto& [form, number] : forms) {
+    list += concat(list.empty() ? " (" : ", ", number, " as ", form);
+  }
+  return concat(sparse, " of ", products.size(), " products sparse", list, list.empty() ? "" : ")",
+                "; ", formatted("%.3f", static_cast<double>(bytes) / static_cast<double>(weights)),
+                " bytes per weight of the decoder blocks");
+}
+
 std::string artifact_lines(const ArtifactReport& artifact) {
-  const std::string what = concat(ascii(artifact.format), ", ", size(artifact.size_bytes));
+  const std::string what = concat(ascii(artifact.format), ", ", size_text(artifact.size_bytes));
   if (artifact.onnxruntime_version.empty()) return wrapped("artifact  ", what + ", not run");
   std::string out = wrapped(
       "artifact  ", concat(what, ", run by ONNX Runtime ", ascii(artifact.onnxruntime_version)));
   const std::string indent(10, ' ');
+  if (!artifact.products.empty()) out += wrapped(indent, product_line(artifact.products));
   out +=
       wrapped(indent, concat("against the compressed model: logit error ",
                              formatted("%.1e", artifact.max_logit_error.value_or(NAN)), ", mean ",
@@ -153,6 +155,7 @@ std::string report_table(const Report& report) {
     rows.push_back(row_of(stage, report.stages.front()));
   std::string out = report.stages.empty() ? "" : aligned(rows);
   if (report.artifact) out += artifact_lines(*report.artifact);
+  out += gate_table(report.gates);
   for (const std::string& warning : report.warnings) out += wrapped("warning   ", ascii(warning));
   return out;
 }

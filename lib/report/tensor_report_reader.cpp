@@ -48,6 +48,7 @@ TensorReport parse_tensor_report(const Json& row) {
     tensor.relative_output_error = optional_number(row, "relative_output_error");
     tensor.damping_rung = optional_exact<std::int64_t>(row, "damping_rung");
     tensor.clipped_share = optional_number(row, "clipped_share");
+    tensor.input_scale_exponent = optional_number(row, "input_scale_exponent");
     if (row.contains("fallbacks")) {
       tensor.fallbacks = row.at("fallbacks").get<std::vector<std::string>>();
     }

@@ -4,11 +4,10 @@
 #include <cmath>
 #include <vector>
 
-#include <ATen/Parallel.h>
-
 #include "base/error.h"
 #include "linear_algebra/product.h"
 #include "tensor/aten.h"
+#include "tensor/one_thread.h"
 #include "tensor/ordered_sum.h"
 
 namespace edgecompress {
@@ -23,11 +22,21 @@ constexpr std::int64_t kProductBlock = 128;
 // Columns of a product of output_energy.
 constexpr std::int64_t kBlockColumns = 512;
 
-/// One block of the lower triangle.
+/// Where one of the products begins that a matrix is made of.
 struct Block {
   std::int64_t row;
   std::int64_t column;
 };
+
+std::vector<Block> all_blocks(std::int64_t rows, std::int64_t columns) {
+  std::vector<Block> blocks;
+  for (std::int64_t row = 0; row < rows; row += kProductBlock) {
+    for (std::int64_t column = 0; column < columns; column += kProductBlock) {
+      blocks.push_back({row, column});
+    }
+  }
+  return blocks;
+}
 
 std::vector<Block> lower_blocks(std::int64_t size) {
   std::vector<Block> blocks;
@@ -37,22 +46,6 @@ std::vector<Block> lower_blocks(std::int64_t size) {
     }
   }
   return blocks;
-}
-
-/// Runs body(i) for i in [0, count) so that every product in it is computed by one thread: its
-/// bytes then do not rest on how MKL shares a product among several.
-template <typename Body>
-void for_each_on_one_thread(std::int64_t count, const Body& body) {
-  if (count > 1) {
-    at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) body(i);
-    });
-    return;
-  }
-  const int num_threads = at::get_num_threads();
-  at::set_num_threads(1);
-  body(0);
-  at::set_num_threads(num_threads);
 }
 
 at::Tensor per_token(const at::Tensor& sum, std::int64_t tokens) {
@@ -109,6 +102,32 @@ at::Tensor Hessian::matrix() const {
 }
 
 at::Tensor Hessian::mean() const { return per_token(sums_, tokens_); }
+
+CrossMoment::CrossMoment(std::int64_t left_features, std::int64_t right_features)
+    : products_(at::zeros({left_features, right_features}, at::kDouble)) {}
+
+void CrossMoment::add(const at::Tensor& left, const at::Tensor& right) {
+  ensure(left.dim() == 2 && right.dim() == 2 && left.size(0) == right.size(0) &&
+             left.size(1) == products_.size(0) && right.size(1) == products_.size(1),
+         "as many tokens on both sides");
+  const std::vector<Block> blocks = all_blocks(left.size(1), right.size(1));
+  for (std::int64_t first = 0; first < left.size(0); first += kTileTokens) {
+    const std::int64_t count = std::min(kTileTokens, left.size(0) - first);
+    const at::Tensor a = left.narrow(0, first, count).contiguous();
+    const at::Tensor b = right.narrow(0, first, count).contiguous();
+    for_each_on_one_thread(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
+      const Block& block = blocks[static_cast<std::size_t>(i)];
+      const std::int64_t rows = std::min(kProductBlock, a.size(1) - block.row);
+      const std::int64_t columns = std::min(kProductBlock, b.size(1) - block.column);
+      products_.narrow(0, block.row, rows)
+          .narrow(1, block.column, columns)
+          .add_(at::mm(a.narrow(1, block.row, rows).t(), b.narrow(1, block.column, columns)));
+    });
+  }
+  tokens_ += left.size(0);
+}
+
+at::Tensor CrossMoment::matrix() const { return per_token(products_, tokens_); }
 
 double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
   const std::int64_t columns = difference.size(1);

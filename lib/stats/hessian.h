@@ -34,6 +34,23 @@ class Hessian {
   at::Tensor sums_;      // [in] double
 };
 
+/// Gathers mean(a b^T) of two things that belong to the same tokens, as Hessian does for one.
+class CrossMoment {
+ public:
+  CrossMoment(std::int64_t left_features, std::int64_t right_features);
+
+  /// left: [tokens, left_features], right: [tokens, right_features], float on the CPU.
+  /// Cost: 2 * tokens * left_features * right_features FLOPs.
+  void add(const at::Tensor& left, const at::Tensor& right);
+
+  /// [left_features, right_features] double; zeros without tokens.
+  at::Tensor matrix() const;
+
+ private:
+  std::int64_t tokens_ = 0;
+  at::Tensor products_;  // [left, right] double, summed
+};
+
 /// tr(D H D^T): the output energy of a weight or of a difference of weights, per token.
 ///
 /// difference: [out_features, in_features] float; hessian: [in_features, in_features] double.

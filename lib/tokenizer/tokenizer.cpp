@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/mapped_file.h"
+#include "base/outside_link.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/post_processor.h"
@@ -104,6 +105,7 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
+  refuse_outside_link(folder, folder / "tokenizer.json");
   const MappedFile file(folder / "tokenizer.json");
   const std::span<const std::byte> bytes = file.bytes();
   return parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.path().string());
@@ -147,5 +149,9 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
 }
 
 std::int64_t Tokenizer::vocabulary_size() const { return state_->id_limit; }
+
+std::int64_t Tokenizer::base_vocabulary_size() const {
+  return static_cast<std::int64_t>(state_->bpe.vocabulary().size());
+}
 
 }  // namespace edgecompress

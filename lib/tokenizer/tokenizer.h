@@ -25,8 +25,9 @@ enum class SpecialTokens { Add, Leave };
 /// for characters newer than that.
 class Tokenizer {
  public:
-  /// Reads `folder`/tokenizer.json. Throws Error{Missing}; Error{Malformed} or Error{Unsupported}
-  /// with the codes T1 ... T17 of docs/security.md.
+  /// Reads `folder`/tokenizer.json. Throws Error{Missing}; Error{Malformed} I7 for a link out of
+  /// the folder; Error{Malformed} or Error{Unsupported} with the codes T1 ... T17 of
+  /// docs/security.md.
   static Tokenizer open(const std::filesystem::path& folder);
   static Tokenizer parse(std::string_view json, const std::string& source);
 
@@ -46,6 +47,9 @@ class Tokenizer {
 
   /// Largest id + 1, added tokens included.
   std::int64_t vocabulary_size() const;
+
+  /// The number of tokens of the model part, added tokens left out.
+  std::int64_t base_vocabulary_size() const;
 
  private:
   struct State;

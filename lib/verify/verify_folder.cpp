@@ -10,8 +10,8 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "base/strict_json.h"
-#include "llama/checkpoint_writer.h"
 #include "llama/model_folder.h"
+#include "llama/weight_layout.h"
 #include "onnx_export/export_model.h"
 #include "verify/manifest.h"
 
@@ -217,7 +217,7 @@ class Verifier {
     refuse_no_folder(source);
     holds("V9", "config.json", [&] { compare_config(source); });
     const fs::path copies = model_place().value_or(folder_);
-    for (const char* const name : kCopiedFiles) {
+    for (const char* const name : kTokenizerFiles) {
       const bool needed = fs::exists(copies / name) || std::string_view(name) == "tokenizer.json";
       if (!fs::exists(source / name) || !needed) continue;
       holds("V9", name, [&] {

@@ -2,14 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <random>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "base/error.h"
 
 namespace edgecompress {
 
@@ -34,22 +30,6 @@ inline std::string file_of(std::string_view header, std::size_t data_bytes, unsi
 
 inline std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-struct Refusal {
-  std::string code;
-  ErrorKind kind;
-  std::string message;
-};
-
-/// The Error that `body` throws, or nothing.
-inline std::optional<Refusal> refusal_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return Refusal{error.code(), error.kind(), error.what()};
-  }
-  return std::nullopt;
 }
 
 }  // namespace edgecompress

@@ -10,6 +10,7 @@
 
 #include "file_bytes.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 
 namespace edgecompress {
 namespace {

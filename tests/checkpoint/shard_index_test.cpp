@@ -2,6 +2,7 @@
 
 #include "file_bytes.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 
 namespace edgecompress {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "file_bytes.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 #include "support/temp_dir.h"
 
 namespace edgecompress {

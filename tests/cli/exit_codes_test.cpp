@@ -15,7 +15,9 @@ bool contains(const std::string& text, const std::string& part) {
 TEST_CASE("help and version answer on stdout with exit code 0", "[cli]") {
   const TempDir folder;
   for (const char* command :
-       {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run ", "verify "}) {
+       {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run ", "recover ", "verify ",
+        "plan ", "report ", "diff ", "recipe ", "recipe check ", "recipe explain ", "recipe show ",
+        "recipe init ", "recipe schema ", "recipe lock "}) {
     CAPTURE(command);
     const CommandRun help = run_command(std::string(command) + "--help", folder);
     CHECK(help.exit_code == 0);
@@ -42,6 +44,9 @@ TEST_CASE("a mistake on the command line exits with 2 and says the nearest name"
            Case{"prune --model tests/models/mini-llama -o /tmp/never", "nothing to do"},
            Case{"prune --model tests/models/mini-llama -o /tmp/never --ratio 120%", "20% or 0.2"},
            Case{"prune --model tests/models/mini-llama -o /tmp/never --mask 4:2", "2:4"},
+           Case{"export --model x -o y --sparse-from 20%", "--format genai-sparse"},
+           Case{"export --model x -o y --format onnx --scale-bits 16", "--format onnx-sparse"},
+           Case{"export --model x -o y --format genai-sparse --sparse-from 2", "20% or 0.2"},
        }) {
     CAPTURE(c.arguments);
     const CommandRun run = run_command(c.arguments, folder);
@@ -139,6 +144,31 @@ TEST_CASE("inspect shows a model's shape as JSON", "[cli]") {
   CHECK(run.exit_code == 0);
   CHECK(contains(run.out, "\"parameters\": 3672320"));
   CHECK(contains(run.out, "\"model.layers.3.mlp.down_proj.weight\""));
+}
+
+TEST_CASE("bash completes commands and flags", "[cli]") {
+  const TempDir folder;
+  const fs::path script = folder.write(
+      "complete.sh", "source <(" EDGECOMPRESS_PROGRAM
+                     " completion bash)\n"
+                     "try() { COMP_WORDS=(edgecompress \"$@\"); COMP_CWORD=$#; _edgecompress;\n"
+                     "  echo \"${COMPREPLY[@]}\"; }\n"
+                     "try quan\ntry quantize --bi\ntry recipe ch\ntry recipe check --str\n");
+  const fs::path out = folder.path() / "out";
+  REQUIRE(std::system(("bash " + script.string() + " > " + out.string()).c_str()) == 0);
+  CHECK(file_text(out) == "quantize\n--bits\ncheck\n--strict\n");
+  CHECK(contains(run_command("completion fish", folder).out,
+                 "-n '__fish_seen_subcommand_from quantize' -l bits"));
+  CHECK(contains(run_command("completion zsh", folder).out, "#compdef edgecompress"));
+}
+
+TEST_CASE("a manual page says what the help says", "[cli]") {
+  const TempDir folder;
+  const CommandRun page = run_command("man quantize", folder);
+  CHECK(page.exit_code == 0);
+  CHECK(page.out.starts_with(".TH edgecompress\\-quantize 1"));
+  CHECK(contains(page.out, "\\-\\-group\\-size"));
+  CHECK(run_command("man no-such", folder).exit_code == 2);
 }
 
 }  // namespace

@@ -46,13 +46,15 @@ std::map<std::string, std::string> folder_bytes(const fs::path& folder) {
   return files;
 }
 
-/// What two equal runs must share: all but the report's environment and what hashes it.
+/// What two equal runs must share: all but the report's environment, the page that shows it, and
+/// what hashes them.
 std::map<std::string, std::string> comparable(const fs::path& folder) {
   std::map<std::string, std::string> files = folder_bytes(folder);
   nlohmann::ordered_json report = nlohmann::ordered_json::parse(files.at("report.json"));
   report.erase("environment");
   files["report.json"] = report.dump();
   files.erase("edgecompress.manifest.json");
+  files.erase("report.html");
   return files;
 }
 
@@ -80,6 +82,36 @@ TEST_CASE("a run gives the same bytes with any number of threads, and twice", "[
     }
     CHECK(other.size() == one.size());
   }
+}
+
+// The artifact check of the run compares ONNX Runtime with the model in memory: scales that were
+// not folded into the norms or into v and up would be refused there.
+TEST_CASE("awq over a mask gives an artifact that computes the same, on any number of threads",
+          "[cli][property]") {
+  const TempDir folder;
+  write_recipe(
+      folder,
+      "  - { id: mask, mask: { method: wanda, pattern: per-row, sparsity: 20% } }\n"
+      "  - { id: quant, quantize: { method: awq, weights: { bits: 4, group_size: 32 } } }\n"
+      "  - { id: artifact, export: { format: genai } }\n");
+  const auto run = [&](const std::string& threads) {
+    const CommandRun done =
+        run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " + kModel +
+                        " -o " + (folder.path() / threads).string() +
+                        " --keep-checkpoint --skip-speed-test --threads " + threads,
+                    folder);
+    INFO(done.err);
+    REQUIRE(done.exit_code == 0);
+    return comparable(folder.path() / threads);
+  };
+  const auto one = run("1");
+  CHECK((run("2") == one));
+  double largest_exponent = 0;
+  const nlohmann::json report = nlohmann::json::parse(one.at("report.json"));
+  for (const auto& tensor : report.at("tensors")) {
+    largest_exponent = std::max(largest_exponent, tensor.value("input_scale_exponent", 0.0));
+  }
+  CHECK(largest_exponent > 0);
 }
 
 TEST_CASE("the report counts what lies in the written files", "[cli]") {
@@ -157,6 +189,62 @@ TEST_CASE("prune, quantize and export one after the other give the bytes of one 
   must("export --model " + at + "/quantized -o " + at + "/artifact");
   CHECK((file_text(at + "/whole/model.onnx.data") == file_text(at + "/artifact/model.onnx.data")));
   CHECK(fs::file_size(at + "/whole/model.onnx.data") > 1'000'000);
+}
+
+/// The committed model with one more added token, whose id the model does not have.
+fs::path model_with_added_token(const TempDir& folder, const char* option) {
+  const fs::path target = folder.path() / "model";
+  fs::copy(fs::path(EDGECOMPRESS_SOURCE_DIR) / kModel, target);
+  auto tokenizer = nlohmann::ordered_json::parse(file_text(target / "tokenizer.json"));
+  nlohmann::ordered_json token{{"id", 2048},      {"content", "<own>"}, {"single_word", false},
+                               {"lstrip", false}, {"rstrip", false},    {"normalized", false},
+                               {"special", false}};
+  token[option] = true;
+  tokenizer["added_tokens"].push_back(token);
+  fs::remove(target / "tokenizer.json");
+  folder.write("model/tokenizer.json", tokenizer.dump());
+  return target;
+}
+
+std::vector<std::string> warnings_of(const CommandRun& done) {
+  INFO(done.err);
+  REQUIRE(done.exit_code == 0);
+  return nlohmann::json::parse(done.out).at("warnings");
+}
+
+TEST_CASE("export warns with an example where onnxruntime-genai's tokenizer differs", "[cli]") {
+  const TempDir folder;
+  const std::string at = folder.path().string();
+  const auto export_it = [&](const std::string& model, const std::string& more) {
+    return warnings_of(run_command(
+        "export --model " + model + " -o " + at + "/out --overwrite --skip-check --json " + more,
+        folder));
+  };
+  CHECK(export_it(kModel, "").empty());
+  const std::string changed = model_with_added_token(folder, "lstrip").string();
+  CHECK(export_it(changed, "--format onnx").empty());
+  const std::vector<std::string> warnings = export_it(changed, "");
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings.front().starts_with("X6: onnxruntime-genai's own tokenizer gives other ids: "));
+  // "a", the token without the space before it, " a"
+  CHECK(warnings.front().find("for example \"a <own> a\" is 64 2048 ") != std::string::npos);
+}
+
+TEST_CASE("a tokenizer that does not fit its model is a warning", "[cli]") {
+  const TempDir folder;
+  const fs::path model = model_with_added_token(folder, "special");
+  folder.write("model/tokenizer.model",
+               "\x0a\x03"
+               "abc\x0a\x01"
+               "d");
+  const std::vector<std::string> warnings = warnings_of(run_command(
+      "quantize --model " + model.string() + " -o " + folder.path().string() +
+          "/out --bits 8 --text calibration/evaluation.txt --window 64 --windows 1 --json",
+      folder));
+  REQUIRE(warnings.size() == 2);
+  CHECK(warnings[0].starts_with(
+      "T16: tokenizer.json has ids up to 2048, the model's vocabulary ends"));
+  CHECK(warnings[1].starts_with("T18: tokenizer.model has 2 pieces, tokenizer.json "));
 }
 
 TEST_CASE("standard ONNX is exported and scored like genai's form", "[cli]") {

@@ -12,12 +12,12 @@ from command_line import *
 
 try:
     import onnx
-    import onnxruntime_genai
 except ImportError as error:
     print(f"skipped: {error}; run tools/setup.sh")
     sys.exit(SKIPPED)
 
-NEW_TOKENS = 24
+from greedy_tokens import expected_tokens, generated
+
 SAME_PERPLEXITY = 1e-3
 # What level 4, which rounds activations to 8 bits, may cost: 0.05 % to 0.5 % on small models.
 LEVEL_4_PERPLEXITY = 2e-2
@@ -42,30 +42,6 @@ steps:
     export: {{ format: {format}, accuracy_level: 4 }}
 evaluate: {{ text: evaluation.txt, window: 192, max_windows: 2 }}
 """
-
-
-def generated(artifact, prompt):
-    """Greedy tokens of onnxruntime-genai, prompt included."""
-    model = onnxruntime_genai.Model(str(artifact))
-    parameters = onnxruntime_genai.GeneratorParams(model)
-    parameters.set_search_options(max_length=len(prompt) + NEW_TOKENS, do_sample=False)
-    generator = onnxruntime_genai.Generator(model, parameters)
-    generator.append_tokens(np.array(prompt, np.int32))
-    while not generator.is_done():
-        generator.generate_next_token()
-    return [int(token) for token in generator.get_sequence(0)]
-
-
-@torch.no_grad()
-def expected_tokens(model, prompt):
-    """Greedy tokens of transformers' logits, up to an end token."""
-    ends = model.config.eos_token_id if isinstance(model.config.eos_token_id, list) else [model.config.eos_token_id]
-    tokens = list(prompt)
-    for _ in range(NEW_TOKENS):
-        tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-        if tokens[-1] in ends:
-            break
-    return tokens
 
 
 def check_generates(what, artifact, prompt):
@@ -107,16 +83,15 @@ def check_float(edgecompress, work, folder, windows):
 # ---- quantized -------------------------------------------------------------------------------------------------------
 
 def check_quantized(edgecompress, work, source, windows, *options):
-    """At level 0 a 4-bit artifact has the perplexity of the quantized checkpoint; 8-bit products have level 4 only."""
+    """At level 0 an artifact has the perplexity of the quantized checkpoint."""
     what = f"{source.name} {' '.join(map(str, options))}"
     checkpoint, artifact = work / "quantized", work / "artifact"
     edgecompress.json("quantize", "--model", source, "-o", checkpoint, "--overwrite", *options)
     expected = edgecompress.evaluate(checkpoint, windows)["perplexity"]
-    exact = all(option != 8 for option in options)
     for form, level in (("genai", 0), ("genai", 4), ("onnx", 4)):
         export(edgecompress, checkpoint, artifact, "--format", form, "--accuracy-level", level)
         found = edgecompress.evaluate(artifact, windows, "--against", checkpoint)
-        tolerance = SAME_PERPLEXITY if exact and level == 0 else LEVEL_4_PERPLEXITY
+        tolerance = SAME_PERPLEXITY if level == 0 else LEVEL_4_PERPLEXITY
         check_equal_perplexity(f"{what} {form} level {level}", found["perplexity"], expected, tolerance)
         assert found["top1_agreement"] >= 0.93, f"{what}: {found}"
         check_generates(f"{what} {form}", artifact, [int(token) for token in windows.ids[0][:9]])

@@ -3,39 +3,7 @@ import sys
 import tempfile
 
 from export_support import *
-
-try:
-    import onnxruntime_genai as og
-except ImportError as error:
-    print(f"skipped: {error}; run tools/setup.sh")
-    sys.exit(SKIPPED)
-
-NEW_TOKENS = 24
-
-
-def generated(artifact, ids):
-    model = og.Model(str(artifact))
-    params = og.GeneratorParams(model)
-    params.set_search_options(max_length=len(ids) + NEW_TOKENS, do_sample=False)
-    generator = og.Generator(model, params)
-    generator.append_tokens(np.array(ids, np.int32))
-    while not generator.is_done():
-        generator.generate_next_token()
-    return [int(i) for i in generator.get_sequence(0)]
-
-
-@torch.no_grad()
-def expected_tokens(reference, ids):
-    """Greedy, stopping where onnxruntime-genai stops: after the end token."""
-    config = reference.config
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    ids = list(ids)
-    for _ in range(NEW_TOKENS):
-        ids.append(int(reference(torch.tensor([ids])).logits[0, -1].argmax()))
-        if ids[-1] in ends:
-            break
-    return ids
-
+from greedy_tokens import expected_tokens, generated, onnxruntime_genai as og
 
 def check_tokens(what, artifact, reference, ids):
     found, expected = generated(artifact, ids), expected_tokens(reference, ids)

@@ -1,5 +1,5 @@
-// The tokenizer for tokenizer_conformance.py. Arguments: the folder of a tokenizer.json, or
-// --unassigned.
+// The tokenizer for tokenizer_conformance.py and genai_tokenizer.py. Arguments: the folder of a
+// tokenizer.json, --unassigned, or --genai and a folder.
 //
 // Reads texts from standard input, each as its number of bytes (little-endian 32 bits) and the
 // bytes. Writes for each the ids with special tokens, the ids without, and the text that decoding
@@ -10,9 +10,12 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
 #include <pcre2.h>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
+#include "tokenizer/genai_differences.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/utf8.h"
 
@@ -47,6 +50,15 @@ void dump(const std::string& folder) {
   }
 }
 
+/// Prints the texts that onnxruntime-genai encodes differently, one a line, as JSON.
+void print_genai_differences(const std::string& folder) {
+  const std::string path = folder + "/tokenizer.json";
+  const std::string json = edgecompress::read_text_file(path, std::uint64_t{1} << 30);
+  for (const auto& difference : edgecompress::genai_differences(json, path)) {
+    std::cout << nlohmann::json(difference.text).dump(-1, ' ', true) << '\n';
+  }
+}
+
 /// Prints the code points that this PCRE2 calls unassigned, one a line.
 void print_unassigned() {
   int error = 0;
@@ -71,9 +83,11 @@ void print_unassigned() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc < 2) return 2;
   try {
-    if (std::string(argv[1]) == "--unassigned") {
+    if (argc == 3 && std::string(argv[1]) == "--genai") {
+      print_genai_differences(argv[2]);
+    } else if (std::string(argv[1]) == "--unassigned") {
       print_unassigned();
     } else {
       dump(argv[1]);

@@ -9,8 +9,8 @@
 #include "llama/model_folder.h"
 #include "llama/quantization_config.h"
 #include "llama/weight_layout.h"
-#include "refusal.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 #include "support/temp_dir.h"
 #include "tiny_model.h"
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <vector>
 
-#include "refusal.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 #include "tiny_model.h"
 
 namespace edgecompress {
@@ -73,6 +73,10 @@ std::vector<Lie> identity_lies() {
   return {unsupported("C4", {{"architectures", "erase"}, {"model_type", "erase"}}, "neither"),
           unsupported("C4", {{"architectures", {"Qwen2ForCausalLM"}}, {"model_type", "qwen2"}},
                       "\"Qwen2ForCausalLM\"; supported are LlamaForCausalLM"),
+          unsupported("C4", {{"architectures", {"LLaMAForCausalLM"}}, {"model_type", "erase"}},
+                      "; the nearest is LlamaForCausalLM"),
+          unsupported("C4", {{"architectures", "erase"}, {"model_type", "mistrall"}},
+                      "; the nearest is MistralForCausalLM"),
           unsupported("C4", {{"architectures", {"LlamaForCausalLM", "X"}}}, "one architecture"),
           unsupported("C4", {{"architectures", "LlamaForCausalLM"}}, "one architecture"),
           unsupported("C4", {{"model_type", "mistral"}}, "expected \"llama\""),
@@ -169,6 +173,13 @@ void check_lies(const std::vector<Lie>& lies) {
 
 TEST_CASE("text that is no config is refused by its code", "[llama]") { check_lies(text_lies()); }
 TEST_CASE("other architectures are refused by name", "[llama]") { check_lies(identity_lies()); }
+
+TEST_CASE("a name that is like no supported one gets no nearest match", "[llama]") {
+  const auto refusal = refusal_of(
+      [] { parse(with({{"architectures", {"Qwen2ForCausalLM"}}, {"model_type", "qwen2"}})); });
+  REQUIRE(refusal.has_value());
+  CHECK_FALSE(refusal->says("nearest"));
+}
 TEST_CASE("every impossible number is refused by its code", "[llama]") {
   check_lies(number_lies());
 }

@@ -8,8 +8,8 @@
 #include "base/staged_output.h"
 #include "checkpoint/safetensors.h"
 #include "llama/model_folder.h"
-#include "refusal.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 #include "support/temp_dir.h"
 #include "tiny_model.h"
 

@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "refusal.h"
 #include "support/catch.h"
+#include "support/refusal.h"
 
 namespace edgecompress {
 namespace {

@@ -8,15 +8,19 @@ namespace {
 TEST_CASE("every method has the name that recipes use", "[methods]") {
   CHECK(method_name(QuantizeMethod{RtnOptions{}}) == "rtn");
   CHECK(method_name(QuantizeMethod{HqqOptions{}}) == "hqq");
+  CHECK(method_name(QuantizeMethod{AwqOptions{}}) == "awq");
   CHECK(method_name(MaskMethod{MagnitudeMask{}}) == "magnitude");
   CHECK(method_name(MaskMethod{WandaMask{}}) == "wanda");
   CHECK(method_name(StructuredScore{MagnitudeScore{}}) == "magnitude");
   CHECK(method_name(StructuredScore{ActivationScore{}}) == "activation");
+  CHECK(method_name(StructuredScore{FluctuationScore{}}) == "fluctuation");
+  CHECK(method_name(StructuredScore{RandomScore{}}) == "random");
 }
 
 TEST_CASE("only methods that look at activations need calibration", "[methods]") {
   CHECK((calibration_need(RtnOptions{}) == CalibrationNeed::None));
   CHECK((calibration_need(HqqOptions{}) == CalibrationNeed::None));
+  CHECK((calibration_need(AwqOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(GptqOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::None) == CalibrationNeed::None));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::LeastSquares) == CalibrationNeed::Hessian));
@@ -26,6 +30,11 @@ TEST_CASE("only methods that look at activations need calibration", "[methods]")
   CHECK((default_repair(MagnitudeScore{}) == CutRepair::None));
   CHECK((calibration_need({.score = ActivationScore{}}) == CalibrationNeed::Norms));
   CHECK((default_repair(ActivationScore{}) == CutRepair::LeastSquares));
+  CHECK((default_repair(FluctuationScore{}) == CutRepair::LeastSquares));
+  CHECK((default_repair(RandomScore{}) == CutRepair::None));
+  CHECK((calibration_need({.score = RandomScore{}, .repair = CutRepair::DenseOutputs}) ==
+         CalibrationNeed::Hessian));
+  CHECK((calibration_need(MagnitudeMask{}, MaskRepair::DenseOutputs) == CalibrationNeed::Hessian));
 }
 
 }  // namespace

@@ -217,6 +217,23 @@ TEST_CASE("a folder without tokenizer_config.json gets an empty one and a warnin
   CHECK(contains(bare.warnings[0], "no tokenizer.json"));
 }
 
+TEST_CASE("config.json is passed on without the code and the path that it names", "[onnx_export]") {
+  const TempDir dir;
+  const std::filesystem::path source = dir.path() / "model";
+  std::filesystem::create_directory(source);
+  std::filesystem::copy_file(kMiniLlama / "model.safetensors", source / "model.safetensors");
+  nlohmann::ordered_json config =
+      nlohmann::ordered_json::parse(read_file(kMiniLlama / "config.json"));
+  const nlohmann::ordered_json plain = config;
+  config["auto_map"] = {{"AutoModel", "own.Model"}};
+  config["_name_or_path"] = "/home/someone/model";
+  dir.write("model/config.json", config.dump());
+  StagedFolder output(dir.path() / "out", {source}, ExistingOutput::Refuse);
+  const OnnxArtifact artifact = export_onnx(ModelFolder::open(source), {}, output, "", {});
+  output.publish();
+  CHECK(nlohmann::ordered_json::parse(read_file(dir.path() / "out/config.json")) == plain);
+}
+
 TEST_CASE("the exact graph differs in the accuracy levels only", "[onnx_export]") {
   const TempDir dir;
   onnx_ir::ModelProto model;

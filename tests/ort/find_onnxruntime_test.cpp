@@ -48,6 +48,20 @@ TEST_CASE("without a wish the configured library is found", "[ort]") {
   CHECK(find_onnxruntime({}) == EDGECOMPRESS_ONNXRUNTIME_CONFIGURED);
 }
 
+TEST_CASE("the operator library is the one of the environment, and its absence is said", "[ort]") {
+  const TempDir folder;
+  const auto wished = folder.write("ops.so", "1");
+  {
+    const Variable variable("EDGECOMPRESS_OPERATORS", wished.string());
+    CHECK(find_operator_library() == wished);
+  }
+  const auto absent = folder.path() / "absent.so";
+  const Variable variable("EDGECOMPRESS_OPERATORS", absent.string());
+  const Error error = error_of([] { find_operator_library(); });
+  CHECK(error.kind() == ErrorKind::Missing);
+  CHECK(words_missing_in(error, {absent.string(), "EDGECOMPRESS_OPERATORS"}) == "");
+}
+
 TEST_CASE("a wish that is no file is refused and nothing else is taken instead", "[ort]") {
   const TempDir folder;
   const auto absent = folder.path() / "absent.so";

@@ -119,7 +119,8 @@ TEST_CASE("accuracy level 0 multiplies with float activations, and a bias is add
   const Floats x = inputs(2 * 100);
   Floats expected(2 * 40);
   const PanelSparseView view = open_panel_sparse(node.blob);
-  multiply_exact(view, x, 0, view.panels, expected);
+  multiply_exact(view, kernels_for(supported_instruction_sets().back()), x, 0, view.panels,
+                 expected);
   CHECK(std::get<Floats>(run(node, 1, {1, 2, 100}, x).values) == expected);
   node.bias = inputs(40);
   for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += node.bias[i % 40];

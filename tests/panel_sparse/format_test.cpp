@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
@@ -24,6 +25,49 @@ TEST_CASE("unpacking gives back what was packed, in every form", "[panel_sparse]
     }
   }
   REQUIRE(seed > 100);
+}
+
+TEST_CASE("a matrix packed in pieces is the matrix packed whole, and its size is known before",
+          "[panel_sparse]") {
+  constexpr std::int64_t kRows = 150;
+  std::uint32_t seed = 1;
+  for (const PanelSparseForm& form : all_forms()) {
+    CAPTURE(form, seed);
+    const RandomMatrix matrix = random_matrix(form, kRows, form.group + 21, 0.4, seed++);
+    const std::int64_t columns = matrix.columns;
+    const std::int64_t scale_groups = std::ssize(matrix.dense.scales) / kRows;
+    PanelSparseIndex index;
+    std::vector<std::uint8_t> codes;
+    PanelSparseSize size;
+    const auto append = [](auto& to, const auto& more) {
+      to.insert(to.end(), more.begin(), more.end());
+    };
+    for (std::int64_t begin = 0; begin < kRows; begin += 64) {
+      const std::int64_t rows = std::min<std::int64_t>(64, kRows - begin);
+      const auto of = [&](const auto& all, std::int64_t width) {
+        return std::span(all).subspan(static_cast<std::size_t>(begin * width),
+                                      static_cast<std::size_t>(rows * width));
+      };
+      const auto keep = of(matrix.dense.keep, columns);
+      const PanelSparseIndex piece =
+          pack_index(form, rows, columns, of(matrix.dense.scales, scale_groups), keep);
+      append(index.bitmaps, piece.bitmaps);
+      append(index.scales, piece.scales);
+      append(index.panel_code_bytes, piece.panel_code_bytes);
+      append(codes, pack_codes(form, rows, columns, of(matrix.dense.codes, columns), keep));
+      const PanelSparseSize more = panel_sparse_size(form, rows, columns, keep);
+      size.stored_weights += more.stored_weights;
+      size.code_bytes += more.code_bytes;
+    }
+    std::vector<std::uint8_t> blob = pack_front(form, kRows, columns, index);
+    append(blob, codes);
+    append(blob, std::vector<std::uint8_t>(kPanelSparseSlack));
+    CHECK((blob == matrix.pack()));
+    CHECK(panel_sparse_bytes(form, kRows, columns, size.code_bytes) == std::ssize(blob));
+    CHECK(size.stored_weights ==
+          std::accumulate(matrix.dense.keep.begin(), matrix.dense.keep.end(), std::int64_t{0}));
+  }
+  REQUIRE(seed > 30);
 }
 
 TEST_CASE("a weight that is not kept counts as zero, and its column is stored when a neighbour is",

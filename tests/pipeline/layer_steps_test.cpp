@@ -113,6 +113,7 @@ TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipe
   const at::Tensor mix = at::randn({24, 24});
   const at::Tensor inputs = at::matmul(at::randn({500, 24}), mix);  // correlated columns
   LayerInputs gathered{.norm = inputs.square().sum(0).sqrt(),
+                       .deviation = {},
                        .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500};
   GroupInputs group(gathered);
   LayerState layer;
@@ -125,6 +126,29 @@ TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipe
     return at::matmul(inputs, (masked.weight - layer.weight).t()).square().sum().item<double>();
   };
   CHECK(loss(MaskRepair::LeastSquares) < 0.7 * loss(MaskRepair::None));
+}
+
+TEST_CASE("a mask repaired for the dense outputs aims at them, not at the layer's own",
+          "[pipeline]") {
+  at::manual_seed(13);
+  const at::Tensor inputs = at::matmul(at::randn({500, 24}), at::randn({24, 24}));
+  const at::Tensor wanted = at::matmul(inputs, at::randn({24, 16}));  // [tokens, out]
+  LayerInputs gathered{.norm = inputs.square().sum(0).sqrt(),
+                       .deviation = {},
+                       .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500};
+  GroupInputs group(gathered);
+  LayerState layer;
+  layer.weight = at::randn({16, 24});
+  layer.wanted_outputs = at::matmul(wanted.t(), inputs).to(at::kDouble) / 500;
+  const auto loss = [&](MaskRepair repair) {
+    const MaskStep step{
+        .method = SparseGptMask{}, .pattern = PerRow{.sparsity = 0.25}, .repair = repair};
+    const LayerState masked = mask_layer(layer, &group, step, DType::F32);
+    CHECK(masked.keep.sum().item<std::int64_t>() == 16 * 18);
+    CHECK(masked.fallbacks.empty());
+    return (at::matmul(inputs, masked.weight.t()) - wanted).square().sum().item<double>();
+  };
+  CHECK(loss(MaskRepair::DenseOutputs) < 0.2 * loss(MaskRepair::LeastSquares));
 }
 
 }  // namespace

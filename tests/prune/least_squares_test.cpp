@@ -79,6 +79,27 @@ TEST_CASE("columns kept in every row get the same solution", "[least_squares][pr
   CHECK(at::allclose(*weight, solve(layer, keep).index_select(1, columns), 1e-5, 1e-6));
 }
 
+TEST_CASE("a weight solved for outputs of another weight becomes that one", "[least_squares]") {
+  const CompensatedLayer layer = make_compensated_layer(kRows, kColumns);
+  const at::Tensor other = at::randn({kRows, kColumns});
+  const auto outputs = [&](const at::Tensor& weight) {
+    return at::mm(weight.to(at::kDouble), layer.hessian);  // E[(weight x) x^T]
+  };
+  const auto same =
+      least_squares_for_outputs(layer.weight, layer.hessian, outputs(layer.weight), kDamping);
+  REQUIRE(same.has_value());
+  CHECK(at::allclose(*same, layer.weight, 1e-5, 1e-6));
+  const auto found = least_squares_for_outputs(layer.weight, layer.hessian, outputs(other), 1e-9);
+  REQUIRE(found.has_value());
+  CHECK(at::allclose(*found, other, 1e-2, 1e-2));  // up to damping in the weakest directions
+  const auto damped =
+      least_squares_for_outputs(layer.weight, layer.hessian, outputs(other), kDamping);
+  // (H + d) stationary: (W' - other) H + d (W' - W) = 0, d what the damping adds.
+  const double added = damp(layer.hessian, kDamping).added;
+  const at::Tensor gradient = outputs(*damped - other) + added * (*damped - layer.weight);
+  CHECK(gradient.abs().max().item<double>() < 1e-4 * outputs(other).abs().max().item<double>());
+}
+
 TEST_CASE("an indefinite Hessian is told, not solved", "[least_squares]") {
   CompensatedLayer layer = make_compensated_layer(3, 10);
   layer.hessian[4][4] = -1.0;

@@ -101,8 +101,8 @@ TEST_CASE("scores are the same bits for any number of threads", "[prune][propert
   m.down = at::randn({90, 1700});
   BlockInputNorms norms;
   norms.down = at::rand({1700});
-  const auto score =
-      GENERATE(StructuredScore{MagnitudeScore{}}, StructuredScore{ActivationScore{}});
+  const auto score = GENERATE(StructuredScore{MagnitudeScore{}}, StructuredScore{ActivationScore{}},
+                              StructuredScore{FluctuationScore{}}, StructuredScore{RandomScore{}});
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   const at::Tensor one = channel_scores(m, norms, score);
@@ -125,6 +125,30 @@ TEST_CASE("a score that is not finite is refused", "[prune]") {
   }
 }
 
+TEST_CASE("a fluctuation score is the activation score of inputs about their means", "[prune]") {
+  const auto [m, norms] = make_block();
+  CHECK(at::equal(channel_scores(m, norms, FluctuationScore{}),
+                  channel_scores(m, norms, ActivationScore{})));
+  CHECK(at::equal(kv_group_scores(m, norms, kHeadDim, FluctuationScore{}),
+                  kv_group_scores(m, norms, kHeadDim, ActivationScore{})));
+}
+
+TEST_CASE("random scores are the seed's, of each block and each kind of part their own",
+          "[prune]") {
+  const BlockMatrices m = make_block().matrices;
+  const auto channels = [&](std::uint64_t seed, std::int64_t block) {
+    return channel_scores(m, {}, random_score_of_block({.seed = seed}, block));
+  };
+  CHECK(at::equal(channels(7, 2), channels(7, 2)));
+  CHECK_FALSE(at::equal(channels(7, 2), channels(8, 2)));
+  CHECK_FALSE(at::equal(channels(7, 2), channels(7, 3)));
+  const at::Tensor groups = kv_group_scores(m, {}, kHeadDim, random_score_of_block({7}, 2));
+  CHECK_FALSE(at::equal(groups, channels(7, 2).narrow(0, 0, kGroups)));
+  CHECK((channels(7, 2) >= 0).all().item<bool>());
+  CHECK((channels(7, 2) < 1).all().item<bool>());
+  CHECK(channels(7, 2).diff().ne(0).all().item<bool>());
+}
+
 TEST_CASE("the largest scores stay in their order, the lower index of equals", "[prune]") {
   const at::Tensor scores = at::tensor({3.0, 5.0, 1.0, 5.0, 3.0, 3.0}, at::kDouble);
   CHECK(keep_largest(scores, 0).empty());
@@ -144,7 +168,7 @@ struct Shape {
 };
 
 CutWidths plan(const StructuredCut& cut, const Shape& s) {
-  return plan_cut(cut, s.hidden, s.head_dim, s.heads, s.groups, s.channels, s.length);
+  return plan_cut(cut, {s.hidden, s.head_dim, s.heads, s.groups, s.channels, s.length});
 }
 
 // Counted matrix by matrix: q and o, k and v, gate, up and down; then the two products of
@@ -223,6 +247,22 @@ TEST_CASE("a ratio out of reach is refused with the largest that is not", "[prun
   CHECK(widths.num_key_value_heads == 1);
   CHECK(widths.intermediate_size == 32);
   CHECK_THROWS_AS(plan({.ratio = largest + 2e-4}, shape), Error);
+}
+
+TEST_CASE("shares of heads and channels are each their own", "[prune]") {
+  const auto parts = [](double groups, double channels) {
+    return StructuredCut{.parts = PartShares{.kv_groups = groups, .channels = channels}};
+  };
+  CHECK(plan(parts(0.25, 0), {}).num_key_value_heads == 3);
+  CHECK(plan(parts(0.25, 0), {}).intermediate_size == 5632);
+  CHECK(plan(parts(0, 0.2), {}).num_key_value_heads == 4);
+  CHECK(plan(parts(0, 0.2), {}).intermediate_size == 4480);  // 4505.6 down to a multiple of 32
+  CHECK(plan(parts(0.3, 0.5), {}).num_key_value_heads == 3);
+  CHECK(plan(parts(0.3, 0.5), {}).intermediate_size == 2816);
+  for (const StructuredCut& wrong : {parts(0.1, 0), parts(0.9, 0), parts(0, 0.999)}) {
+    CHECK_THROWS_AS(plan(wrong, {}), Error);  // no group, no group left, less than 32 channels left
+  }
+  CHECK_THROWS_AS(plan(parts(0.5, 0), {.heads = 8, .groups = 1}), Error);
 }
 
 }  // namespace

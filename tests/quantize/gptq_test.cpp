@@ -31,7 +31,9 @@ TEST_CASE("inputs that are not correlated leave rounding to the nearest", "[gptq
     };
     CHECK(same(run(layer, scheme).matrix, rtn(ClipSearch::None)));
     CHECK(same(run(layer, scheme, GptqClip::WeightError).matrix, rtn(ClipSearch::WeightError)));
-    CHECK(same(run(layer, scheme, GptqClip::Importance).matrix, rtn(ClipSearch::WeightError)));
+    // equal importances: the output's error is the sum of squares that this search makes small
+    CHECK(run(layer, scheme, GptqClip::Importance).output_error <=
+          run(layer, scheme, GptqClip::WeightError).output_error * (1 + 1e-5));
   }
 }
 

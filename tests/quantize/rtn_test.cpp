@@ -69,10 +69,11 @@ bool same(const QuantizedMatrix& a, const QuantizedMatrix& b) {
          copy(a.zero_points()) == copy(b.zero_points());
 }
 
-double squared_distance(const std::vector<float>& a, const std::vector<float>& b) {
+/// What a clip search makes small.
+double clip_error(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
-    sum += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+    sum += std::pow(std::abs(static_cast<double>(a[i]) - b[i]), 2.4);
   }
   return sum;
 }
@@ -223,10 +224,10 @@ TEST_CASE("a clip search never increases the weight error", "[quantize][property
   const std::vector<float> weight = make_weight(kRows * kColumns);
   for (const QuantScheme& scheme : all_schemes()) {
     INFO(name_of(scheme));
-    const double full = squared_distance(weight, dequantize(run(weight, scheme)));
+    const double full = clip_error(weight, dequantize(run(weight, scheme)));
     const double searched =
-        squared_distance(weight, dequantize(run(weight, scheme, ClipSearch::WeightError)));
-    CHECK(searched <= full * (1 + 1e-5));  // the search sums up to 32 squares of a lane in float
+        clip_error(weight, dequantize(run(weight, scheme, ClipSearch::WeightError)));
+    CHECK(searched <= full * (1 + 2e-4));  // the search's powers are exact to 9e-5
     // Of 7 rows on 16 codes some row gains; on 256 codes the full range may be the best everywhere.
     if (scheme.bits == 4) CHECK(searched < 0.999 * full);
   }

@@ -168,6 +168,79 @@ steps:
   CHECK(artifact.context_length == 0);
 }
 
+TEST_CASE("a sparse export reads its own keys", "[recipe]") {
+  const auto read = [](const std::string& body) {
+    const Recipe recipe = parse_recipe(
+        concat("schema: edgecompress.recipe/v1\nname: sparse\nsteps:\n  - { id: e, export: { ",
+               body, " } }\n"),
+        "sparse.ec.yaml");
+    return std::get<ExportStep>(recipe.steps[0].action);
+  };
+  const ExportStep plain = read("format: genai-sparse");
+  CHECK(plain.format == ExportFormat::GenaiSparse);
+  CHECK_FALSE(plain.sparse_from.has_value());
+  CHECK(plain.scale_bits == 32);
+  const ExportStep chosen = read("format: onnx-sparse, sparse_from: 20%, scale_bits: 16");
+  CHECK(chosen.format == ExportFormat::OnnxSparse);
+  CHECK(chosen.sparse_from == 0.2);
+  CHECK(chosen.scale_bits == 16);
+}
+
+std::string with_calibration(const std::string& steps) {
+  return "schema: edgecompress.recipe/v1\nname: r\nseed: 5\n"
+         "calibration: { text: c.txt, sequence_length: 96 }\nsteps:\n" +
+         steps;
+}
+
+TEST_CASE("a recover step takes what it does not say from the calibration and the defaults",
+          "[recipe]") {
+  const Recipe recipe = parse_recipe(
+      with_calibration("- { id: m, mask: { method: magnitude, pattern: \"2:4\" } }\n"
+                       "- { id: a, recover: { train: weights, loss: cross-entropy, epochs: 2, "
+                       "batch: 3, learning_rate: 0.0002, scale_learning_rate: 0.5%, held_out: 25%, "
+                       "gate: 2%, samples: 40 } }\n"),
+      "folder/r.ec.yaml");
+  const auto& step = std::get<RecoverStep>(recipe.steps.at(1).action);
+  CHECK(step.text.text == "folder/c.txt");
+  CHECK(step.text.sequence_length == 96);
+  CHECK(step.text.samples == 40);
+  CHECK(step.gate == 0.02);
+  CHECK(step.choice.part == TrainedPart::Weights);
+  CHECK(step.choice.loss == TrainingLoss::CrossEntropy);
+  CHECK(step.choice.options.zeros == ZeroWeights::Keep);  // there is a mask
+  CHECK(step.choice.options.epochs == 2);
+  CHECK(step.choice.options.batch == 3);
+  CHECK(step.choice.options.learning_rate == 0.0002);
+  CHECK(step.choice.options.scale_learning_rate == 0.005);
+  CHECK(step.choice.options.held_out_share == 0.25);
+  CHECK(step.choice.options.seed == 5);
+
+  const Recipe other = parse_recipe(
+      with_calibration("- { id: a, recover: { text: ../t.txt, sequence_length: 64 } }\n"),
+      "folder/r.ec.yaml");
+  const auto& defaults = std::get<RecoverStep>(other.steps.at(0).action);
+  CHECK(defaults.text.text == "t.txt");
+  CHECK(defaults.text.sequence_length == 64);
+  CHECK_FALSE(defaults.text.samples.has_value());
+  CHECK_FALSE(defaults.gate.has_value());
+  CHECK_FALSE(defaults.choice.part.has_value());
+  CHECK(defaults.choice.options.zeros == ZeroWeights::Free);
+  CHECK(defaults.choice.options.epochs == TrainingOptions{}.epochs);
+}
+
+TEST_CASE("qat is a recover step behind the quantize step, with a gate when auto", "[recipe]") {
+  const auto steps_of = [](const std::string& qat) {
+    return parse_recipe(
+               with_calibration("- { id: q, quantize: { method: rtn, qat: " + qat + " } }\n"), "r")
+        .steps;
+  };
+  CHECK(steps_of("never").size() == 1);
+  REQUIRE(steps_of("auto").size() == 2);
+  CHECK(steps_of("auto")[1].id == "q-qat");
+  CHECK(std::get<RecoverStep>(steps_of("auto")[1].action).gate == 0.01);
+  CHECK_FALSE(std::get<RecoverStep>(steps_of("always")[1].action).gate.has_value());
+}
+
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
   const Recipe recipe = parse_recipe(
       R"({"schema":"edgecompress.recipe/v1","name":"json","seed":3,
@@ -267,17 +340,67 @@ TEST_CASE("recipes spell methods as reports do", "[recipe]") {
         parse_recipe(head + "[{id: m, mask: {pattern: 2:4, method: " + name + "}}]\n", "r");
     CHECK(std::get<MaskStep>(recipe.steps.at(0).action).method.index() == method.index());
   }
-  for (const QuantizeMethod& method : {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}),
-                                       QuantizeMethod(HqqOptions{})}) {
+  for (const QuantizeMethod& method :
+       {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}), QuantizeMethod(HqqOptions{}),
+        QuantizeMethod(AwqOptions{})}) {
     const std::string name(method_name(method));
     const Recipe recipe = parse_recipe(head + "[{id: q, quantize: {method: " + name + "}}]\n", "r");
     CHECK(std::get<QuantizeStep>(recipe.steps.at(0).action).method.index() == method.index());
   }
-  const std::string activation(method_name(StructuredScore(ActivationScore{})));
-  const Recipe cut =
-      parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + activation + "}}]\n", "r");
-  CHECK(std::holds_alternative<ActivationScore>(
-      std::get<PruneStep>(cut.steps.at(0).action).cut.score));
+  for (const StructuredScore& score :
+       {StructuredScore(ActivationScore{}), StructuredScore(OutputErrorScore{}),
+        StructuredScore(FluctuationScore{}), StructuredScore(RandomScore{})}) {
+    const std::string name(method_name(score));
+    const Recipe cut =
+        parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + name + "}}]\n", "r");
+    CHECK(std::get<PruneStep>(cut.steps.at(0).action).cut.score.index() == score.index());
+  }
+}
+
+TEST_CASE("heads and channels are cut by shares of their own, random ones by the recipe's seed",
+          "[recipe]") {
+  const std::string head = "schema: edgecompress.recipe/v1\nname: r\nseed: 41\n";
+  const Recipe recipe = parse_recipe(
+      head + "steps: [{id: p, prune: {score: random, heads: 25%, repair: none}}]\n", "r");
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps.at(0).action).cut;
+  CHECK(std::get<RandomScore>(cut.score).seed == 41);
+  REQUIRE(cut.parts.has_value());
+  CHECK(cut.parts->kv_groups == 0.25);
+  CHECK(cut.parts->channels == 0);
+  const Recipe dense = parse_recipe(head +
+                                        "calibration: {text: c}\nsteps: [{id: p, prune: {score: "
+                                        "random, channels: 0.2, repair: dense-outputs}}]\n",
+                                    "r");
+  const StructuredCut& repaired = std::get<PruneStep>(dense.steps.at(0).action).cut;
+  CHECK(repaired.repair == CutRepair::DenseOutputs);
+  CHECK(repaired.parts->channels == 0.2);
+  CHECK(repaired.parts->kv_groups == 0);
+}
+
+TEST_CASE("layers are left out by number or by name, and ratios spread over blocks", "[recipe]") {
+  const std::string head =
+      "schema: edgecompress.recipe/v1\nname: r\ncalibration: {text: c}\nsteps:\n";
+  const Recipe recipe = parse_recipe(
+      head +
+          "- {id: d, drop_layers: {layers: [5, 2]}}\n"
+          "- {id: p, prune: {score: activation, ratio: 20%, allocation: per-layer, protect_first: "
+          "1, protect_last: 2}}\n"
+          "- {id: m, mask: {method: wanda, pattern: 16x1, sparsity: 30%, allocation: outliers, "
+          "spread: 5%}}\n",
+      "r");
+  CHECK(std::get<DropLayersStep>(recipe.steps.at(0).action).layers ==
+        std::vector<std::int64_t>{2, 5});
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps.at(1).action).cut;
+  CHECK((cut.allocation == CutAllocation::PerLayer));
+  CHECK(cut.protect_first == 1);
+  CHECK(cut.protect_last == 2);
+  const auto& mask = std::get<MaskStep>(recipe.steps.at(2).action);
+  CHECK((mask.allocation == MaskAllocation::Outliers));
+  CHECK(mask.spread == 0.05);
+  const Recipe one = parse_recipe(head + "- {id: d, drop_layers: {count: 3}}\n", "r");
+  CHECK(std::get<DropLayersStep>(one.steps.at(0).action).count == 3);
+  const Recipe single = parse_recipe(head + "- {id: d, drop_layers: {layers: 3}}\n", "r");
+  CHECK(std::get<DropLayersStep>(single.steps.at(0).action).layers == std::vector<std::int64_t>{3});
 }
 
 }  // namespace

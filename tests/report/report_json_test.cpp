@@ -109,11 +109,13 @@ TEST_CASE("a report's keys have a fixed order", "[report]") {
   const Json json = report_json(sample_report());
   CHECK(keys(json) == std::vector<std::string>{"schema", "nonfinite", "tool_version", "command",
                                                "model", "recipe", "totals", "stages", "evaluation",
-                                               "artifact", "tensors", "warnings", "environment"});
+                                               "training", "artifact", "tensors", "gates",
+                                               "warnings", "environment"});
   CHECK(json["schema"] == "edgecompress.report/v1");
   CHECK(keys(json["stages"][1]) ==
-        std::vector<std::string>{"stage", "parameters", "size_bytes", "sparsity", "perplexity",
-                                 "perplexity_change", "kl_divergence_nats", "top1_agreement"});
+        std::vector<std::string>{"stage", "parameters", "size_bytes", "flops_per_token", "sparsity",
+                                 "perplexity", "perplexity_change", "kl_divergence_nats",
+                                 "top1_agreement"});
   CHECK(keys(json["artifact"]["file_sha256"]) ==
         std::vector<std::string>{"model.onnx", "model.onnx.data"});
 }
@@ -129,8 +131,26 @@ TEST_CASE("a report's JSON holds every number where its name says", "[report]") 
   CHECK(json["stages"][0]["perplexity_change"] == 0.0);
   CHECK(json["stages"][1]["perplexity_change"] == 15.0 / 12.5 - 1);
   CHECK(json["stages"][2]["top1_agreement"] == 0.775);
+  CHECK(json["artifact"]["products"][0] ==
+        Json({{"module", "model.layers.3.mlp.up_proj"},
+              {"form", "16x4"},
+              {"weights", 4000},
+              {"sparsity", 0.55},
+              {"stored_share", 0.5},
+              {"bytes", 1200},
+              {"bytes_per_weight", 0.3},
+              {"reason", "16x4 leaves out 50.0 %, pays from 10.0 %"}}));
   CHECK(json["evaluation"]["windows"] == 40);
   CHECK(json["evaluation"]["target_tokens"] == 20'440);
+  CHECK(json["training"]["kept_step"] == 12);
+  CHECK(json["training"]["steps_done"] == 24);
+  CHECK(json["training"]["gate"] == 0.01);
+  CHECK(json["training"]["perplexity_increase"] == 0.0375);
+  CHECK(json["training"]["held_out_loss_before"] == 0.0625);
+  CHECK(json["training"]["held_out_loss_after"] == 0.03125);
+  CHECK_FALSE(json["training"]["curve"][0].contains("loss"));
+  CHECK(json["training"]["curve"][1]["loss"] == 0.046875);
+  CHECK(json["training"]["curve"][1]["tokens"] == 24'576);
   CHECK(json["artifact"]["max_logit_error"] == 1.24e-5);
   CHECK(json["artifact"]["cache_split_error"] == 4.5e-6);
   CHECK(json["artifact"]["perplexity_exact"] == 15.7);
@@ -162,8 +182,8 @@ TEST_CASE("what was not measured is left out, never null", "[report]") {
   CHECK(keys(json) == std::vector<std::string>{"schema", "nonfinite", "tool_version", "command",
                                                "model", "totals", "stages", "tensors", "warnings",
                                                "environment"});
-  CHECK(keys(json["stages"][0]) ==
-        std::vector<std::string>{"stage", "parameters", "size_bytes", "sparsity"});
+  CHECK(keys(json["stages"][0]) == std::vector<std::string>{"stage", "parameters", "size_bytes",
+                                                            "flops_per_token", "sparsity"});
   CHECK(json.dump().find("null") == std::string::npos);
   CHECK(complaints_of(json).empty());
 }
@@ -202,8 +222,11 @@ TEST_CASE("the schema declares nothing that reports never have", "[report]") {
   CHECK(declared(rules["definitions"]["totals"]) == keys(json["totals"]));
   CHECK(declared(rules["definitions"]["stage"]) == keys(json["stages"][1]));
   CHECK(declared(rules["definitions"]["evaluation"]) == keys(json["evaluation"]));
+  CHECK(declared(rules["definitions"]["training"]) == keys(json["training"]));
+  CHECK(declared(rules["definitions"]["training_point"]) == keys(json["training"]["curve"][1]));
   CHECK(declared(rules["definitions"]["artifact"]) == keys(json["artifact"]));
   CHECK(declared(rules["definitions"]["tensor"]) == keys(json["tensors"][0]));
+  CHECK(declared(rules["definitions"]["gate"]) == keys(json["gates"][0]));
   CHECK(declared(rules["definitions"]["environment"]) == keys(json["environment"]));
 }
 
@@ -224,7 +247,7 @@ TEST_CASE("a tensor's row reads back with every field", "[report][property]") {
   TensorReport tensor = sample_report().tensors.front();
   const nlohmann::ordered_json row = tensor_report_json(tensor);
   CHECK(tensor_report_json(parse_tensor_report(row)).dump() == row.dump());
-  CHECK(row.size() == 16);  // every field of TensorReport is set in the sample
+  CHECK(row.size() == 17);  // every field of TensorReport is set in the sample
 
   tensor.relative_weight_error = std::numeric_limits<double>::infinity();
   tensor.relative_output_error = -std::numeric_limits<double>::infinity();

@@ -31,12 +31,28 @@ TEST_CASE("the table shows stages, artifact and warnings", "[report]") {
 dense         1.24 B    2.30 GiB  1.00x      0.0%      12.500       -        -      -
 pruned        1.04 B    1.94 GiB  1.19x      0.1%      15.000  +20.0%   0.2100  81.0%
 artifact      1.04 B  669.48 MiB  3.52x      9.8%      15.750  +26.0%  5.0e-04  77.5%
-artifact  genai, 669.48 MiB, run by ONNX Runtime 1.32.0
+artifact  genai-sparse, 669.48 MiB, run by ONNX Runtime 1.32.0
+          1 of 1 products sparse (1 as 16x4); 0.300 bytes per weight of the decoder blocks
           against the compressed model: logit error 1.2e-05, mean 2.5e-06, KL 3.0e-10, top-1 99.9%
           prefill in one piece and token by token differ by 4.5e-06
           perplexity 15.700 at accuracy level 0, 15.750 as published
+gate                         limit         found  verdict
+perplexity_increase     <= +30.00%       +26.00%  pass
+size_bytes           <= 476.84 MiB    669.48 MiB  FAIL
 warning   R18: something is odd
 )");
+}
+
+TEST_CASE("the table sums up the products of a sparse artifact", "[report]") {
+  Report report = sample_report();
+  report.artifact->products = {
+      {.module = "a", .form = "16x4", .weights = 3000, .bytes = 900, .reason = "r"},
+      {.module = "b", .form = "dense", .weights = 1000, .bytes = 600, .reason = "r"},
+      {.module = "c", .form = "16x4", .weights = 500, .bytes = 100, .reason = "r"},
+      {.module = "d", .form = "8x1", .weights = 500, .bytes = 150, .reason = "r"}};
+  CHECK(report_table(report).find(
+            "          3 of 4 products sparse (2 as 16x4, 1 as 8x1); 0.350 bytes per weight of the "
+            "decoder blocks\n") != std::string::npos);
 }
 
 TEST_CASE("a table has no line over 100 columns and only ASCII", "[report]") {

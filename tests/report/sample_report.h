@@ -48,8 +48,32 @@ inline Report sample_report() {
                                        .target_tokens = 20'440,
                                        .token_sha256 = "decade",
                                        .dtype = "float32"};
+  report.training = TrainingReport{
+      .trained = "scales",
+      .loss = "divergence",
+      .text = "train.txt",
+      .token_sha256 = "abba",
+      .window = 256,
+      .training_windows = 90,
+      .held_out_windows = 10,
+      .trained_parameters = 159'744,
+      .steps_planned = 36,
+      .steps_done = 24,
+      .kept_step = 12,
+      .held_out_loss_before = 0.0625,
+      .held_out_loss_after = 0.03125,
+      .gate = 0.01,
+      .perplexity_increase = 0.0375,
+      .curve =
+          {{.step = 0, .tokens = 0, .learning_rate_share = 1, .loss = {}, .held_out_loss = 0.0625},
+           {.step = 12,
+            .tokens = 24'576,
+            .learning_rate_share = 0.75,
+            .loss = 0.046875,
+            .held_out_loss = 0.03125}},
+      .warnings = {}};
   report.artifact =
-      ArtifactReport{.format = "genai",
+      ArtifactReport{.format = "genai-sparse",
                      .onnxruntime_version = "1.32.0",
                      .max_logit_error = 1.24e-5,
                      .mean_logit_error = 2.5e-6,
@@ -59,6 +83,13 @@ inline Report sample_report() {
                      .perplexity_exact = 15.7,
                      .perplexity_published = 15.75,
                      .size_bytes = 702'000'001,
+                     .products = {{.module = "model.layers.3.mlp.up_proj",
+                                   .form = "16x4",
+                                   .weights = 4000,
+                                   .sparsity = 0.55,
+                                   .stored_share = 0.5,
+                                   .bytes = 1200,
+                                   .reason = "16x4 leaves out 50.0 %, pays from 10.0 %"}},
                      .file_sha256 = {{"model.onnx", "beef"}, {"model.onnx.data", "cafe"}}};
   report.tensors = {{.name = "model.layers.3.mlp.up_proj",
                      .shape_before = {8192, 2048},
@@ -72,10 +103,14 @@ inline Report sample_report() {
                      .relative_output_error = 0.0375,
                      .damping_rung = 1,
                      .clipped_share = 0.0025,
+                     .input_scale_exponent = 0.45,
                      .fallbacks = {"rtn instead of gptq"},
                      .relative_weight_error = 0.0125,
                      .bytes_before = 33'554'432,
                      .bytes_after = 8'396'800}};
+  report.gates = {
+      {.metric = GateMetric::PerplexityIncrease, .limit = 0.3, .value = 0.26, .passed = true},
+      {.metric = GateMetric::SizeBytes, .limit = 5e8, .value = 702'000'000, .passed = false}};
   report.warnings = {"R18: something is odd"};
   report.environment = {.started_at = "2001-02-03T04:05:06Z",
                         .wall_seconds = 61.5,

@@ -65,6 +65,29 @@ TEST_CASE("a Hessian is the same bytes for any number of threads", "[stats][prop
   at::set_num_threads(before);
 }
 
+TEST_CASE("a cross moment is the mean outer product, the same bytes for any number of threads",
+          "[stats][property]") {
+  const at::Tensor right = make_inputs();
+  const at::Tensor left = at::randn({kTokens, 300}) + right.narrow(1, 5, 300);
+  const int before = at::get_num_threads();
+  const auto moment = [&](int threads) {
+    at::set_num_threads(threads);
+    CrossMoment cross(300, kColumns);
+    cross.add(left.narrow(0, 0, 1100), right.narrow(0, 0, 1100));
+    cross.add(left.narrow(0, 1100, kTokens - 1100), right.narrow(0, 1100, kTokens - 1100));
+    return cross.matrix();
+  };
+  const at::Tensor one = moment(1);
+  CHECK(at::equal(one, moment(2)));
+  CHECK(at::equal(one, moment(3)));
+  at::set_num_threads(before);
+  const at::Tensor a = left.to(at::kDouble);
+  const at::Tensor b = right.to(at::kDouble);
+  const at::Tensor bound =
+      at::outer(a.square().mean(0).sqrt(), b.square().mean(0).sqrt()) * (1024 * 0x1p-24);
+  CHECK(((one - at::mm(a.t(), b) / kTokens).abs() < bound).all().item<bool>());
+}
+
 TEST_CASE("the output energy is the mean squared output", "[stats][property]") {
   const at::Tensor inputs = make_inputs();
   const at::Tensor weight = at::randn({30, kColumns});

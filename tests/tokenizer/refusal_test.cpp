@@ -178,6 +178,21 @@ TEST_CASE("text that is not strict JSON is refused") {
   }
 }
 
+TEST_CASE("a tokenizer.json that is a link out of the folder is refused") {
+  const TempDir folder;
+  const TempDir elsewhere;
+  elsewhere.write("tokenizer.json", small_sentencepiece_like().dump());
+  std::filesystem::create_symlink(elsewhere.path() / "tokenizer.json",
+                                  folder.path() / "tokenizer.json");
+  try {
+    Tokenizer::open(folder.path());
+    FAIL("was not refused");
+  } catch (const Error& error) {
+    CHECK(error.code() == "I7");
+    CHECK(std::string(error.what()).find(elsewhere.path().string()) != std::string::npos);
+  }
+}
+
 TEST_CASE("a folder without tokenizer.json is an absent input") {
   const TempDir folder;
   try {

@@ -5,35 +5,17 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/suggest.h"
 #include "base/version.h"
+#include "edgecompress/shell_support.h"
 
 namespace edgecompress::cli {
 namespace {
 
-/// Levenshtein distance.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 /// "; did you mean X?" for the nearest name that is near enough.
 std::string suggestion(std::string_view given, const std::vector<std::string>& names) {
-  const auto nearest =
-      std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-        return edit_distance(given, a) < edit_distance(given, b);
-      });
-  if (nearest == names.end() || edit_distance(given, *nearest) > given.size() / 3 + 1) return "";
-  return concat("; did you mean ", *nearest, "?");
+  const std::string meant = nearest(given, names);
+  return meant.empty() ? "" : concat("; did you mean ", meant, "?");
 }
 
 [[noreturn]] void fail_usage(const std::string& message) {
@@ -54,31 +36,81 @@ std::vector<std::string> flag_names(const CLI::App& command) {
   return names;
 }
 
+/// The command that the first arguments name, and how many arguments that takes.
+struct ChosenCommand {
+  const CLI::App* app;
+  std::size_t depth = 0;
+};
+
+ChosenCommand chosen_command(const CLI::App& app, const std::vector<std::string>& arguments) {
+  ChosenCommand chosen{.app = &app};
+  for (const std::string& argument : arguments) {
+    const CLI::App* next = nullptr;
+    for (const CLI::App* known : chosen.app->get_subcommands({})) {
+      if (known->get_name() == argument) next = known;
+    }
+    if (next == nullptr) break;
+    chosen = {.app = next, .depth = chosen.depth + 1};
+  }
+  return chosen;
+}
+
 void refuse_unknown_command(const CLI::App& app, const std::vector<std::string>& arguments) {
-  if (arguments.empty() || arguments.front().starts_with('-')) return;
-  const std::vector<std::string> names = command_names(app);
-  if (std::find(names.begin(), names.end(), arguments.front()) != names.end()) return;
+  const ChosenCommand chosen = chosen_command(app, arguments);
+  const std::vector<std::string> names = command_names(*chosen.app);
+  if (names.empty() || arguments.size() == chosen.depth) return;
+  const std::string& argument = arguments[chosen.depth];
+  if (argument.starts_with('-')) return;
   std::string known;
   for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
-  fail_usage(concat("unknown command \"", arguments.front(), "\"",
-                    suggestion(arguments.front(), names), "\n  known commands: ", known));
+  fail_usage(concat("unknown command \"", argument, "\"", suggestion(argument, names),
+                    "\n  known commands: ", known));
 }
 
 void refuse_unknown_flag(const CLI::App& app, const std::vector<std::string>& arguments) {
-  const CLI::App* command = nullptr;
-  for (const CLI::App* known : app.get_subcommands({})) {
-    if (!arguments.empty() && known->get_name() == arguments.front()) command = known;
-  }
-  if (command == nullptr) return;
-  const std::vector<std::string> names = flag_names(*command);
+  const ChosenCommand chosen = chosen_command(app, arguments);
+  if (chosen.depth == 0) return;
+  const std::vector<std::string> names = flag_names(*chosen.app);
   for (const std::string& argument : arguments) {
     if (argument == "--") return;
     if (!argument.starts_with("--")) continue;
     const std::string name = argument.substr(0, argument.find('='));
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    fail_usage(concat(command->get_name(), " has no flag ", name, suggestion(name, names),
-                      "\n  see edgecompress ", command->get_name(), " --help"));
+    std::string command;
+    for (std::size_t i = 0; i < chosen.depth; ++i) command += (i > 0 ? " " : "") + arguments[i];
+    fail_usage(concat(command, " has no flag ", name, suggestion(name, names),
+                      "\n  see edgecompress ", command, " --help"));
   }
+}
+
+CLI::App* add_completion(CLI::App& app, std::string& shell) {
+  CLI::App* const command =
+      app.add_subcommand("completion", "print a completion script for a shell");
+  command->add_option("shell", shell, "bash, zsh or fish")
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}))
+      ->required();
+  command->footer(
+      "Examples:\n"
+      "  edgecompress completion bash > ~/.local/share/bash-completion/completions/edgecompress\n"
+      "  edgecompress completion fish > ~/.config/fish/completions/edgecompress.fish");
+  return command;
+}
+
+CLI::App* add_manual(CLI::App& app, std::string& page) {
+  CLI::App* const command = app.add_subcommand("man", "print a manual page (roff)");
+  command->add_option("command", page, "of this command; without it of the program")
+      ->check(CLI::Validator(
+          [&app](std::string& name) {
+            const std::vector<std::string> names = command_names(app);
+            const bool known = std::find(names.begin(), names.end(), name) != names.end();
+            return known ? std::string() : "unknown command " + name;
+          },
+          "COMMAND"));
+  command->footer(
+      "Examples:\n"
+      "  edgecompress man quantize | man -l -\n"
+      "  edgecompress man > edgecompress.1");
+  return command;
 }
 
 }  // namespace
@@ -94,15 +126,31 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   InspectOptions inspect;
   PruneOptions prune;
   QuantizeOptions quantize;
+  RecoverOptions recover;
   ExportCommandOptions exporting;
   EvalOptions eval;
   RunCommandOptions run;
   VerifyOptions verify;
+  RecipeCommandOptions recipe;
+  PlanCommandOptions plan;
+  ReportCommandOptions report;
+  DiffCommandOptions diff;
+  GenerateOptions generate;
   const CLI::App* const inspect_app = add_inspect(app, inspect);
   const CLI::App* const prune_app = add_prune(app, prune);
   const CLI::App* const quantize_app = add_quantize(app, quantize);
+  const CLI::App* const recover_app = add_recover(app, recover);
   const CLI::App* const export_app = add_export(app, exporting);
   const CLI::App* const eval_app = add_eval(app, eval);
+  const CLI::App* const report_app = add_report(app, report);
+  const CLI::App* const diff_app = add_diff(app, diff);
+  const CLI::App* const generate_app = add_generate(app, generate);
+  const CLI::App* const plan_app = add_plan(app, plan);
+  const CLI::App* const recipe_app = add_recipe(app, recipe);
+  std::string shell;
+  const CLI::App* const completion_app = add_completion(app, shell);
+  std::string page;
+  const CLI::App* const manual_app = add_manual(app, page);
   add_run(app, run);
   const CLI::App* const verify_app = add_verify(app, verify);
 
@@ -113,8 +161,7 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
                                       arguments.rend());  // CLI11 pops from the back
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    const std::vector<CLI::App*> chosen = app.get_subcommands();
-    out << (chosen.empty() ? app.help() : chosen.front()->help());
+    out << chosen_command(app, arguments).app->help();
     return std::nullopt;
   } catch (const CLI::CallForVersion& version) {
     out << version.what() << "\n";
@@ -123,16 +170,38 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
     fail_usage(error.what());
   }
 
+  if (completion_app->parsed()) {
+    out << completion_script(app, shell);
+    return std::nullopt;
+  }
+  if (manual_app->parsed()) {
+    out << manual_page(app, page.empty() ? app : *app.get_subcommand(page));
+    return std::nullopt;
+  }
   if (inspect_app->parsed()) return inspect;
   if (prune_app->parsed()) return prune;
   if (quantize_app->parsed()) return quantize;
+  if (recover_app->parsed()) return recover;
   if (export_app->parsed()) return exporting;
   if (verify_app->parsed()) return verify;
   if (eval_app->parsed()) {
     if (eval.model.empty() == eval.artifact.empty()) {
       fail_usage("eval needs exactly one of --model and --artifact");
     }
+    if (!gates_of(eval.gates).empty() && eval.against.empty()) {
+      fail_usage("eval judges gates against another model: give --against");
+    }
     return eval;
+  }
+  if (recipe_app->parsed()) return recipe;
+  if (report_app->parsed()) return report;
+  if (diff_app->parsed()) return diff;
+  if (generate_app->parsed()) return generate;
+  if (plan_app->parsed()) {
+    if (plan.model.empty() == plan.shape.empty()) {
+      fail_usage("plan needs exactly one of --model and --shape");
+    }
+    return plan;
   }
   return run;
 }

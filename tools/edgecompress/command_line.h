@@ -8,16 +8,23 @@
 
 #include "edgecompress/eval_command.h"
 #include "edgecompress/export_command.h"
+#include "edgecompress/generate_command.h"
 #include "edgecompress/inspect_command.h"
+#include "edgecompress/plan_command.h"
 #include "edgecompress/prune_command.h"
 #include "edgecompress/quantize_command.h"
+#include "edgecompress/recipe_command.h"
+#include "edgecompress/recover_command.h"
+#include "edgecompress/report_command.h"
 #include "edgecompress/run_command.h"
 #include "edgecompress/verify_command.h"
 
 namespace edgecompress::cli {
 
-using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, ExportCommandOptions,
-                             EvalOptions, RunCommandOptions, VerifyOptions>;
+using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, RecoverOptions,
+                             ExportCommandOptions, EvalOptions, RunCommandOptions, VerifyOptions,
+                             RecipeCommandOptions, PlanCommandOptions, ReportCommandOptions,
+                             DiffCommandOptions, GenerateOptions>;
 
 /// Parses the arguments behind the program's name.
 ///

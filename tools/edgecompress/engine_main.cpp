@@ -9,12 +9,21 @@
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
 #include "edgecompress/error_report.h"
+#include "edgecompress/github_actions.h"
 #include "edgecompress/interrupt.h"
 #include "edgecompress/progress_line.h"
+#include "edgecompress/recipe_parts.h"
 #include "edgecompress/request_flags.h"
+#include "llama/hollow_model.h"
+#include "llama/known_shapes.h"
 #include "pipeline/export_run.h"
 #include "pipeline/model_scores.h"
+#include "pipeline/output_plan.h"
 #include "pipeline/recipe_run.h"
+#include "pipeline/recover_run.h"
+#include "recipe/lock.h"
+#include "report/html_report.h"
+#include "report/text_numbers.h"
 #include "resume/run_journal.h"
 #include "tensor/runtime.h"
 
@@ -37,22 +46,29 @@ EvaluationOptions compute_options(const cli::ComputeFlags& flags) {
   return options;
 }
 
+std::uint64_t memory_budget(const cli::ComputeFlags& compute) {
+  return compute.max_memory.empty() ? default_memory_budget()
+                                    : parse_memory_size(compute.max_memory);
+}
+
 ResumeMode resume_mode(const cli::OutputFlags& output) {
   if (output.no_resume) return ResumeMode::Never;
   return output.fresh ? ResumeMode::Fresh : ResumeMode::Auto;
 }
 
 RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& compute,
-                       const std::vector<std::string>& arguments) {
+                       const std::vector<std::string>& arguments,
+                       const cli::GateFlags& gates = {}) {
   RunOptions options;
   options.model = output.model;
   options.output = output.output;
   options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
   options.compute = compute_options(compute);
-  options.memory_budget =
-      compute.max_memory.empty() ? default_memory_budget() : parse_memory_size(compute.max_memory);
+  options.stop_requested = cli::take_interrupt;
+  options.memory_budget = memory_budget(compute);
   options.resume = resume_mode(output);
   options.request = cli::request_flags(arguments);
+  if (gates.gate_before_publish) options.gate_failure = GateFailure::Discard;
   return options;
 }
 
@@ -72,15 +88,44 @@ void print_kept(const cli::OutputFlags& output) {
             << "; the same command goes on behind it" << std::endl;
 }
 
-void print_report(const Report& report, const cli::OutputFlags& output) {
+constexpr int kGateFailed = 1;
+
+/// Says which gates failed. Returns the exit code.
+int judged(const std::vector<GateReport>& gates) {
+  if (all_passed(gates)) return 0;
+  for (const GateReport& gate : gates) {
+    if (gate.passed) continue;
+    std::cerr << "gate failed: " << gate_name(gate.metric) << " is "
+              << (gate.value ? gate_number(gate.metric, *gate.value) : "not measured")
+              << (is_upper_limit(gate.metric) ? ", allowed is at most " : ", needed is at least ")
+              << gate_number(gate.metric, gate.limit) << std::endl;
+  }
+  cli::annotate_gates(gates, std::cerr);
+  return kGateFailed;
+}
+
+int print_report(const Report& report, const cli::OutputFlags& output, const RunOptions& run) {
+  const bool published = run.gate_failure == GateFailure::Publish || all_passed(report.gates);
   if (output.json) {
     std::cout << report_json(report).dump(1) << "\n";
   } else {
-    std::cout << report_table(report) << "output: " << output.output.string() << "\n";
+    std::cout << report_table(report)
+              << "output: " << (published ? output.output.string() : "not published, a gate failed")
+              << "\n";
   }
+  cli::add_step_summary(markdown_report(report));
+  return judged(report.gates);
 }
 
-void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
+std::optional<double> eval_gate_value(const EvalResult& result, GateMetric metric) {
+  if (metric == GateMetric::KlDivergence) return result.scores.kl_divergence_nats;
+  if (metric == GateMetric::Top1Agreement) return result.scores.top1_agreement;
+  if (!result.scores.reference_perplexity) return {};
+  return result.scores.perplexity / *result.scores.reference_perplexity - 1;
+}
+
+/// Returns the exit code.
+int print_scores(const EvalResult& result, const cli::EvalOptions& options) {
   nlohmann::ordered_json document{
       {"protocol", options.protocol},          {"perplexity", result.scores.perplexity},
       {"windows", result.scores.windows},      {"window", result.windows.length},
@@ -90,28 +135,87 @@ void print_scores(const EvalResult& result, const cli::EvalOptions& options) {
     document["kl_divergence"] = *result.scores.kl_divergence_nats;
     document["top1_agreement"] = *result.scores.top1_agreement;
   }
+  if (result.scores.reference_perplexity)
+    document["reference_perplexity"] = *result.scores.reference_perplexity;
+  std::vector<GateReport> gates;
+  for (const Gate& gate : cli::gates_of(options.gates)) {
+    gates.push_back(judge(gate, eval_gate_value(result, gate.metric)));
+  }
+  for (const GateReport& gate : gates) document["gates"].push_back(gate_json(gate));
   if (options.json) {
     std::cout << document.dump(1) << "\n";
-    return;
+    return judged(gates);
   }
+  document.erase("gates");
   for (const auto& [name, value] : document.items()) {
-    std::cout << name << std::string(18 - name.size(), ' ')
+    std::cout << name << std::string(22 - name.size(), ' ')
               << (value.is_string() ? value.get<std::string>() : value.dump()) << "\n";
   }
+  std::cout << gate_table(gates);
+  return judged(gates);
+}
+
+int print_plan(const OutputPlan& plan, PlanDetail detail, bool json) {
+  std::cout << (json ? plan_json(plan).dump(1) + "\n" : plan_table(plan, detail));
+  return 0;
+}
+
+int run_plan(const cli::PlanCommandOptions& options) {
+  const Recipe recipe = read_recipe(options.recipe, options.overrides);
+  RunOptions run;
+  run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+  const PlanDetail detail = options.tensors ? PlanDetail::Tensors : PlanDetail::Totals;
+  if (options.shape.empty()) {
+    return print_plan(plan_output(ModelFolder::open(options.model), recipe, run), detail,
+                      options.json);
+  }
+  const LlamaConfig config = known_shape(options.shape);
+  const HollowModel hollow(config, float_forms(config), {});
+  OutputPlan plan = plan_output(hollow.folder(), recipe, run);
+  plan.model = options.shape;
+  return print_plan(plan, detail, options.json);
+}
+
+int print_export_plan(const cli::ExportCommandOptions& options) {
+  const ArtifactSizes sizes =
+      plan_onnx(ModelFolder::open(options.output.model), cli::export_options(options, 1));
+  const nlohmann::ordered_json document{
+      {"schema", "edgecompress.export-plan/v1"}, {"bytes_after", sizes.total()},
+      {"data_bytes", sizes.data_bytes},          {"graph_bytes", sizes.graph_bytes},
+      {"other_bytes", sizes.other_bytes},        {"warnings", sizes.warnings}};
+  if (options.output.json) {
+    std::cout << document.dump(1) << "\n";
+    return 0;
+  }
+  std::cout << "artifact    " << size_text(static_cast<std::int64_t>(sizes.total())) << "  ("
+            << sizes.total() << " bytes: data " << sizes.data_bytes << ", graph "
+            << sizes.graph_bytes << ", other files " << sizes.other_bytes << ")\n";
+  for (const std::string& warning : sizes.warnings) std::cout << "warning     " << warning << "\n";
+  return 0;
+}
+
+/// What a recipe would do, for --dry-run. Returns the exit code.
+int print_recipe_plan(const Recipe& recipe, const cli::OutputFlags& output,
+                      const cli::ComputeFlags& compute, SpeedTest speed_test = SpeedTest::Skip) {
+  RunOptions run;
+  run.speed_test = speed_test;
+  run.memory_budget = memory_budget(compute);
+  return print_plan(plan_output(ModelFolder::open(output.model), recipe, run), PlanDetail::Tensors,
+                    output.json);
 }
 
 struct Work {
   const std::vector<std::string>& arguments;
   const Progress& progress;
 
-  /// Runs body(options), which writes a folder and returns the report.
+  /// Runs body(options), which writes a folder and returns the report. Returns the exit code.
   template <typename Body>
-  void write(const cli::OutputFlags& output, const cli::ComputeFlags& compute,
-             const Body& body) const {
-    RunOptions run = run_options(output, compute, arguments);
+  int write(const cli::OutputFlags& output, const cli::ComputeFlags& compute,
+            const cli::GateFlags& gates, const Body& body) const {
+    RunOptions run = run_options(output, compute, arguments, gates);
     print_interrupted(output);
     try {
-      print_report(body(run), output);
+      return print_report(body(run), output, run);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::Conflict) print_kept(output);
       throw;
@@ -121,33 +225,52 @@ struct Work {
     }
   }
 
-  void operator()(const cli::PruneOptions& options) const {
-    write(options.output, options.compute, [&](const RunOptions& run) {
-      return run_recipe(cli::prune_recipe(options), "prune", run, progress);
+  int operator()(const cli::PruneOptions& options) const {
+    const Recipe recipe = cli::prune_recipe(options);
+    if (options.output.dry_run) return print_recipe_plan(recipe, options.output, options.compute);
+    return write(options.output, options.compute, options.gates,
+                 [&](const RunOptions& run) { return run_recipe(recipe, "prune", run, progress); });
+  }
+  int operator()(const cli::QuantizeOptions& options) const {
+    const Recipe recipe = cli::quantize_recipe(options);
+    if (options.output.dry_run) return print_recipe_plan(recipe, options.output, options.compute);
+    return write(options.output, options.compute, options.gates, [&](const RunOptions& run) {
+      return run_recipe(recipe, "quantize", run, progress);
     });
   }
-  void operator()(const cli::QuantizeOptions& options) const {
-    write(options.output, options.compute, [&](const RunOptions& run) {
-      return run_recipe(cli::quantize_recipe(options), "quantize", run, progress);
-    });
+  int operator()(const cli::RecoverOptions& options) const {
+    RecoverRequest request{
+        .teacher = options.teacher,
+        .text = {.text = options.training_text, .sequence_length = options.sequence_length},
+        .choice = cli::training_choice(options),
+        .evaluation = cli::recipe_with_texts({}, options.score_text).evaluation};
+    if (options.samples > 0) request.text.samples = options.samples;
+    return write(options.output, options.compute, {},
+                 [&](const RunOptions& run) { return run_recover(request, run, progress); });
   }
-  void operator()(const cli::ExportCommandOptions& options) const {
-    write(options.output, options.compute, [&](RunOptions& run) {
+  int operator()(const cli::ExportCommandOptions& options) const {
+    if (options.output.dry_run) return print_export_plan(options);
+    return write(options.output, options.compute, {}, [&](RunOptions& run) {
       run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
       run.onnxruntime = options.onnxruntime;
       return run_export(cli::export_options(options, run.compute.num_threads), run, progress);
     });
   }
-  void operator()(const cli::RunCommandOptions& options) const {
-    write(options.output, options.compute, [&](RunOptions& run) {
+  int operator()(const cli::RunCommandOptions& options) const {
+    const Recipe recipe = cli::recipe_of(options);
+    check_lock(recipe, options.output.model);
+    const SpeedTest speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+    if (options.output.dry_run)
+      return print_recipe_plan(recipe, options.output, options.compute, speed_test);
+    return write(options.output, options.compute, options.gates, [&](RunOptions& run) {
       run.checkpoint = options.keep_checkpoint ? Checkpoint::Keep : Checkpoint::Discard;
       run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
-      run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+      run.speed_test = speed_test;
       run.onnxruntime = options.onnxruntime;
-      return run_recipe(read_recipe(options.recipe), "run", run, progress);
+      return run_recipe(recipe, "run", run, progress);
     });
   }
-  void operator()(const cli::EvalOptions& options) const {
+  int operator()(const cli::EvalOptions& options) const {
     EvalRequest request{.model = options.model,
                         .artifact = options.artifact,
                         .against = options.against,
@@ -158,32 +281,60 @@ struct Work {
                         .onnxruntime = options.onnxruntime};
     if (options.windows > 0) request.windows.max_count = options.windows;
     if (options.window_order == "first") request.windows.order = WindowOrder::First;
-    print_scores(run_eval(request, progress), options);
+    return print_scores(run_eval(request, progress), options);
   }
-  void operator()(const cli::InspectOptions& options) const {
+  int operator()(const cli::InspectOptions& options) const {
     cli::run_inspect(options, std::cout);
+    return 0;
   }
-  void operator()(const cli::VerifyOptions& options) const { cli::run_verify(options, std::cout); }
+  int operator()(const cli::VerifyOptions& options) const {
+    return cli::run_verify(options, std::cout);
+  }
+  int operator()(const cli::PlanCommandOptions& options) const { return run_plan(options); }
+  int operator()(const cli::ReportCommandOptions& options) const {
+    cli::run_report_command(options, std::cout);
+    return 0;
+  }
+  int operator()(const cli::GenerateOptions& options) const {
+    cli::run_generate(options, std::cout);
+    return 0;
+  }
+  int operator()(const cli::DiffCommandOptions& options) const {
+    return cli::run_diff(options, std::cout, std::cerr);
+  }
+  int operator()(const cli::RecipeCommandOptions& options) const {
+    return cli::run_recipe_command(options, std::cout, std::cerr);
+  }
 };
+
+cli::ProgressLine::Style progress_style(const cli::Command& command) {
+  return std::visit(
+      [](const auto& options) {
+        if constexpr (requires { options.compute; }) {
+          if (options.compute.quiet) return cli::ProgressLine::Style::None;
+          return cli::ProgressLine::style_of(options.compute.progress,
+                                             ::isatty(STDERR_FILENO) != 0);
+        }
+        return cli::ProgressLine::Style::None;
+      },
+      command);
+}
 
 int run(const std::vector<std::string>& arguments) {
   cli::ensure_engine_environment();
   const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
   if (!command) return 0;
-  cli::ProgressLine line(std::cerr, ::isatty(STDERR_FILENO) != 0
-                                        ? cli::ProgressLine::Style::Terminal
-                                        : cli::ProgressLine::Style::Plain);
+  cli::ProgressLine line(std::cerr, progress_style(*command));
   const Progress progress = [&](const ProgressEvent& event) {
     line.show(event);
     cli::stop_if_interrupted();
   };
   try {
-    std::visit(Work{arguments, progress}, *command);
+    return std::visit(Work{arguments, progress}, *command);
   } catch (const cli::Interrupted& interrupted) {
     std::cerr << "stopped; nothing was published" << std::endl;
     return 128 + interrupted.signal;
   }
-  return 0;
 }
 
 }  // namespace

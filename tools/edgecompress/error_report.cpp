@@ -3,6 +3,8 @@
 #include <new>
 #include <ostream>
 
+#include "edgecompress/github_actions.h"
+
 namespace edgecompress::cli {
 
 namespace {
@@ -63,9 +65,11 @@ int run_reporting_errors(const std::function<int()>& body, std::ostream& err) {
   } catch (const Error& error) {
     const std::string text = error.what();
     // a recipe's problems come with their own heads, one by one
-    err << (text.starts_with("error[") ? printable(text)
-                                       : concat("error[", error.code(), "]: ", printable(text)))
-        << std::endl;
+    const std::string shown = text.starts_with("error[")
+                                  ? printable(text)
+                                  : concat("error[", error.code(), "]: ", printable(text));
+    err << shown << std::endl;
+    annotate_errors(shown, err);
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
     return report_no_memory(err);

@@ -32,6 +32,7 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
                       "Llama folder to compare with: KL divergence and top-1 agreement");
   command->add_option("--onnxruntime", options.onnxruntime, "ONNX Runtime library for --artifact");
   command->add_flag("--json", options.json, "print the result as JSON on stdout");
+  add_gate_flags(*command, options.gates, GateScope::Scores);
   add_compute_flags(*command, options.compute);
   command->footer(
       "Examples:\n"

@@ -2,12 +2,14 @@
 
 #include <string>
 
+#include "edgecompress/gate_flags.h"
 #include "edgecompress/shared_options.h"
 
 namespace edgecompress::cli {
 
 struct EvalOptions {
   ComputeFlags compute;
+  GateFlags gates;
   std::filesystem::path model;
   std::filesystem::path artifact;
   std::filesystem::path against;

@@ -1,21 +1,53 @@
 #include "edgecompress/export_command.h"
 
+#include "base/error.h"
+
 namespace edgecompress::cli {
+namespace {
+
+bool is_sparse(const ExportCommandOptions& options) { return options.format.ends_with("-sparse"); }
+
+void refuse_sparse_flags_of_dense(const ExportCommandOptions& options) {
+  if (is_sparse(options)) {
+    if (!options.sparse_from.empty()) parse_share(options.sparse_from, "--sparse-from");
+    return;
+  }
+  const bool has_scale_bits = options.scale_bits != ExportCommandOptions{}.scale_bits;
+  if (options.sparse_from.empty() && !has_scale_bits) return;
+  throw Error(ErrorKind::Usage, "U-SPARSE",
+              concat(has_scale_bits ? "--scale-bits" : "--sparse-from",
+                     " is for sparse formats, but the format is ", options.format,
+                     "; give --format ", options.format, "-sparse, or leave the flag out"));
+}
+
+}  // namespace
 
 CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
   CLI::App* const command = app.add_subcommand(
       "export", "write a model folder as ONNX, run it in ONNX Runtime and compare");
   add_output_flags(*command, options.output);
+  add_dry_run_flag(*command, options.output);
   command
       ->add_option("--format", options.format,
-                   "genai: what onnxruntime-genai loads; onnx: standard operators only")
-      ->check(CLI::IsMember({"genai", "onnx"}))
+                   "genai: what onnxruntime-genai loads; onnx: standard operators only; "
+                   "genai-sparse, onnx-sparse: the same with matrices that are empty enough as "
+                   "PanelSparseMatMul")
+      ->check(CLI::IsMember({"genai", "onnx", "genai-sparse", "onnx-sparse"}))
       ->capture_default_str();
   command
-      ->add_option(
-          "--accuracy-level", options.accuracy_level,
-          "of 4-bit MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
+      ->add_option("--accuracy-level", options.accuracy_level,
+                   "of MatMulNBits: 4 rounds activations to int8, 0 computes in float (slower)")
       ->check(CLI::IsMember({0, 1, 2, 3, 4}))
+      ->capture_default_str();
+  command
+      ->add_option("--sparse-from", options.sparse_from,
+                   "sparse formats: share of its weights a matrix must leave out to be stored "
+                   "sparse")
+      ->default_str("measured, by form");
+  command
+      ->add_option("--scale-bits", options.scale_bits,
+                   "sparse formats: 32 keeps every scale, 16 rounds it and halves its bytes")
+      ->check(CLI::IsMember({16, 32}))
       ->capture_default_str();
   command->add_option("--context-length", options.context_length, "tokens the artifact can hold")
       ->check(CLI::PositiveNumber)
@@ -27,16 +59,25 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
   command->footer(
       "Examples:\n"
       "  edgecompress export --model llama-int4 -o llama-genai\n"
-      "  edgecompress export --model llama-int8 -o llama-onnx --format onnx --context-length 2048");
+      "  edgecompress export --model llama-int8 -o llama-onnx --format onnx --context-length 2048\n"
+      "  edgecompress export --model llama-masked-int4 -o llama-sparse --format genai-sparse");
+  command->callback([&options] { refuse_sparse_flags_of_dense(options); });
   return command;
 }
 
 ExportOptions export_options(const ExportCommandOptions& options, int num_threads) {
   ExportOptions exporting;
-  if (options.format == "genai") {
+  if (options.format.starts_with("genai")) {
     exporting.format = GenaiFormat{.accuracy_level = options.accuracy_level};
   } else {
     exporting.format = StandardFormat{};
+  }
+  if (is_sparse(options)) {
+    exporting.sparse = SparseOptions{.scale_type = options.scale_bits == 16 ? ScaleType::Float16
+                                                                            : ScaleType::Float32};
+    if (!options.sparse_from.empty()) {
+      exporting.sparse->threshold = parse_share(options.sparse_from, "--sparse-from");
+    }
   }
   exporting.context_length = options.context_length;
   exporting.num_threads = num_threads;

@@ -12,6 +12,8 @@ struct ExportCommandOptions {
   ComputeFlags compute;
   std::string format = "genai";
   int accuracy_level = 4;
+  std::string sparse_from;  ///< a share; empty: the measured table
+  int scale_bits = 32;
   std::int64_t context_length = 0;
   bool skip_check = false;
   std::filesystem::path onnxruntime;

@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "checkpoint/safetensors.h"
 #include "edgecompress/error_report.h"
+#include "llama/folder_warnings.h"
 #include "llama/model_folder.h"
 #include "onnx_export/export_model.h"
 
@@ -60,7 +61,7 @@ Json describe_model(const fs::path& folder) {
   } else {
     for (const BlockShape& block : config.blocks) result["blocks"].push_back(block_json(block));
   }
-  result["warnings"] = model.store().warnings();
+  result["warnings"] = folder_warnings(model);
   result["bytes_by_dtype"] = dtype_totals(model.store().tensors());
   Json list = Json::array();
   for (const auto& [name, tensor] : model.store().tensors()) list.push_back(tensor_json(tensor));

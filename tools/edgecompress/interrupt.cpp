@@ -44,4 +44,10 @@ void stop_if_interrupted() {
   if (arrived != 0) throw Interrupted{arrived};
 }
 
+bool take_interrupt() {
+  const bool taken = arrived != 0;
+  arrived = 0;
+  return taken;
+}
+
 }  // namespace edgecompress::cli

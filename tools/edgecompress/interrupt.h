@@ -19,4 +19,8 @@ struct Interrupted {
 /// Throws Interrupted when a signal has arrived.
 void stop_if_interrupted();
 
+/// True once when a signal has arrived, and forgets it: for work that ends early by itself and
+/// keeps what it has. The next signal stops the run at its next progress report.
+bool take_interrupt();
+
 }  // namespace edgecompress::cli

@@ -24,6 +24,11 @@ struct Preflight {
     cli::quantize_recipe(options);
     return folder(options.output.model, options.compute);
   }
+  int operator()(const cli::RecoverOptions& options) const {
+    cli::training_choice(options);
+    if (!options.teacher.empty()) ModelFolder::open(options.teacher);
+    return folder(options.output.model, options.compute);
+  }
   int operator()(const cli::ExportCommandOptions& options) const {
     return folder(options.output.model, options.compute);
   }
@@ -32,11 +37,20 @@ struct Preflight {
                                  : folder(options.model, options.compute);
   }
   int operator()(const cli::RunCommandOptions& options) const {
-    read_recipe(options.recipe);
+    cli::recipe_of(options);
     return folder(options.output.model, options.compute);
   }
   int operator()(const cli::InspectOptions&) const { return 1; }
   int operator()(const cli::VerifyOptions&) const { return 1; }
+  int operator()(const cli::RecipeCommandOptions&) const { return 1; }
+  int operator()(const cli::ReportCommandOptions&) const { return 1; }
+  int operator()(const cli::DiffCommandOptions&) const { return 1; }
+  int operator()(const cli::GenerateOptions&) const { return 1; }
+  int operator()(const cli::PlanCommandOptions& options) const {
+    read_recipe(options.recipe, options.overrides);
+    if (options.shape.empty()) ModelFolder::open(options.model);
+    return 1;
+  }
 
   static int folder(const std::filesystem::path& model, const cli::ComputeFlags& compute) {
     ModelFolder::open(model);
@@ -57,6 +71,20 @@ int run(const std::vector<std::string>& arguments) {
   }
   if (const auto* verify = std::get_if<cli::VerifyOptions>(&*command)) {
     return cli::run_verify(*verify, std::cout);
+  }
+  if (const auto* recipe = std::get_if<cli::RecipeCommandOptions>(&*command)) {
+    return cli::run_recipe_command(*recipe, std::cout, std::cerr);
+  }
+  if (const auto* report = std::get_if<cli::ReportCommandOptions>(&*command)) {
+    cli::run_report_command(*report, std::cout);
+    return 0;
+  }
+  if (const auto* generate = std::get_if<cli::GenerateOptions>(&*command)) {
+    cli::run_generate(*generate, std::cout);
+    return 0;
+  }
+  if (const auto* diff = std::get_if<cli::DiffCommandOptions>(&*command)) {
+    return cli::run_diff(*diff, std::cout, std::cerr);
   }
   const int num_threads = std::visit(Preflight{}, *command);
   cli::start_engine(arguments, num_threads);

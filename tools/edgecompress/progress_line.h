@@ -9,10 +9,14 @@
 namespace edgecompress::cli {
 
 /// Shows progress on a stream once work has taken two seconds: a living line on a terminal, a plain
-/// line per stage and every ten seconds otherwise.
+/// line per stage and every ten seconds otherwise, or a JSON object per line at once.
 class ProgressLine {
  public:
-  enum class Style { Terminal, Plain };
+  enum class Style { Terminal, Plain, Json, None };
+
+  /// "auto", "tty", "plain", "json" or "none"; auto is a living line on a terminal that is not
+  /// TERM=dumb, else plain.
+  static Style style_of(const std::string& name, bool is_terminal);
 
   ProgressLine(std::ostream& out, Style style);
   ~ProgressLine();
@@ -22,6 +26,10 @@ class ProgressLine {
   void show(const ProgressEvent& event);
 
  private:
+  bool is_due(bool new_stage) const;
+  std::string text_of(const ProgressEvent& event) const;
+  std::string json_of(const ProgressEvent& event) const;
+
   using Clock = std::chrono::steady_clock;
 
   std::ostream& out_;

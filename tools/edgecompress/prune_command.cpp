@@ -1,5 +1,6 @@
 #include "edgecompress/prune_command.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
@@ -9,11 +10,62 @@
 namespace edgecompress::cli {
 namespace {
 
-StructuredScore parse_score(const std::string& name) {
+StructuredScore parse_score(const std::string& name, std::uint64_t seed) {
   if (name == "magnitude-l1") return MagnitudeScore{.norm = 1};
   if (name == "magnitude-l2") return MagnitudeScore{.norm = 2};
   if (name == "output-error") return OutputErrorScore{};
+  if (name == "fluctuation") return FluctuationScore{};
+  if (name == "random") return RandomScore{.seed = seed};
   return ActivationScore{};
+}
+
+template <typename Repair>
+Repair parse_repair(const std::string& name) {
+  return name == "least-squares"   ? Repair::LeastSquares
+         : name == "dense-outputs" ? Repair::DenseOutputs
+                                   : Repair::None;
+}
+
+bool cuts_parts(const PruneOptions& options) {
+  return !options.heads.empty() || !options.channels.empty();
+}
+
+double parse_share_or_none(const std::string& text, const std::string& flag) {
+  return text.empty() ? 0 : parse_share(text, flag);
+}
+
+std::optional<PartShares> parts_of(const PruneOptions& options) {
+  if (!cuts_parts(options)) return std::nullopt;
+  if (!options.ratio.empty()) {
+    throw Error(ErrorKind::Usage, "U-SHARE",
+                "--ratio beside --heads or --channels: these name what to remove of each part, so "
+                "leave --ratio away");
+  }
+  return PartShares{.kv_groups = parse_share_or_none(options.heads, "--heads"),
+                    .channels = parse_share_or_none(options.channels, "--channels")};
+}
+
+DropLayersStep drop_layers_of(const PruneOptions& options) {
+  DropLayersStep step{.layers = options.dropped_layers, .count = options.drop_layers};
+  std::sort(step.layers.begin(), step.layers.end());
+  if (std::adjacent_find(step.layers.begin(), step.layers.end()) != step.layers.end()) {
+    throw Error(ErrorKind::Usage, "U-LAYER", "--drop-layer names a decoder block twice");
+  }
+  return step;
+}
+
+void refuse_idle_allocation(const PruneOptions& options) {
+  const bool per_layer = options.allocation == "per-layer";
+  if (per_layer && options.ratio.empty()) {
+    throw Error(ErrorKind::Usage, "U-NOTHING",
+                "--allocation per-layer decides what goes of each block: give --ratio, not --heads "
+                "or --channels");
+  }
+  if (!per_layer && (options.protect_first > 0 || options.protect_last > 0)) {
+    throw Error(ErrorKind::Usage, "U-NOTHING",
+                "--protect-first and --protect-last need --allocation per-layer: a uniform cut "
+                "takes the same from every block");
+  }
 }
 
 /// Two positive integers around a separator, "2:4" or "16x1".
@@ -51,23 +103,54 @@ SparsityPattern parse_pattern(const std::string& name, double sparsity) {
 }  // namespace
 
 CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
-  CLI::App* const command =
-      app.add_subcommand("prune", "cut attention heads and FFN channels, lay a mask over the rest");
+  CLI::App* const command = app.add_subcommand(
+      "prune", "cut heads, FFN channels and whole blocks, lay a mask over the rest");
   add_output_flags(*command, options.output);
+  add_dry_run_flag(*command, options.output);
   command->add_option("--ratio", options.ratio,
                       "share of the decoder blocks to cut away, for example 25%");
+  command
+      ->add_option("--drop-layers", options.drop_layers,
+                   "leave out so many decoder blocks, those that change the hidden states least")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--drop-layer", options.dropped_layers,
+                   "leave out this decoder block, counted from 0; may be given several times")
+      ->check(CLI::NonNegativeNumber)
+      ->excludes("--drop-layers");
+  command
+      ->add_option(
+          "--allocation", options.allocation,
+          "uniform: the same widths in every block; per-layer: what is worth the least goes")
+      ->check(CLI::IsMember({"uniform", "per-layer"}))
+      ->capture_default_str();
+  command
+      ->add_option("--protect-first", options.protect_first,
+                   "with per-layer: so many blocks at the start stay whole")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--protect-last", options.protect_last,
+                   "with per-layer: so many blocks at the end stay whole")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--heads", options.heads,
+                      "instead of --ratio: share of the KV groups, with their query heads");
+  command->add_option("--channels", options.channels,
+                      "instead of --ratio: share of the FFN channels");
   command->add_option("--target", options.target, "what --ratio counts: parameters or flops")
       ->check(CLI::IsMember({"parameters", "flops"}))
       ->capture_default_str();
   command
       ->add_option("--score", options.score,
-                   "output-error, activation, magnitude-l2 or magnitude-l1")
-      ->check(CLI::IsMember({"output-error", "activation", "magnitude-l2", "magnitude-l1"}))
+                   "output-error, activation, fluctuation, magnitude-l2, magnitude-l1 or random")
+      ->check(CLI::IsMember(
+          {"output-error", "activation", "fluctuation", "magnitude-l2", "magnitude-l1", "random"}))
       ->capture_default_str();
+  command->add_option("--seed", options.seed, "of the random score")->capture_default_str();
   command
       ->add_option("--repair", options.repair,
-                   "none, or least-squares: solve o_proj and down_proj for the dense outputs")
-      ->check(CLI::IsMember({"none", "least-squares"}))
+                   "none; least-squares: solve o_proj and down_proj for the uncut layer's outputs; "
+                   "dense-outputs: for the dense model's hidden states")
+      ->check(CLI::IsMember({"none", "least-squares", "dense-outputs"}))
       ->default_str("least-squares when the score needs calibration text");
   command
       ->add_option("--channel-multiple", options.channel_multiple,
@@ -85,13 +168,20 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       ->capture_default_str();
   command
       ->add_option("--mask-repair", options.mask_repair,
-                   "none, or least-squares: solve every row for the dense outputs on its support")
-      ->check(CLI::IsMember({"none", "least-squares"}))
+                   "none; least-squares: solve every row for the unmasked layer's outputs on its "
+                   "support; dense-outputs: for the dense model's outputs or hidden states")
+      ->check(CLI::IsMember({"none", "least-squares", "dense-outputs"}))
+      ->capture_default_str();
+  command
+      ->add_option("--mask-allocation", options.mask_allocation,
+                   "uniform, or outliers: blocks with more outstanding weights keep more (OWL)")
+      ->check(CLI::IsMember({"uniform", "outliers"}))
       ->capture_default_str();
   command->add_option("--mask-target", options.mask_targets,
                       "layers to mask, for example '*.mlp.*'; may be given several times");
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
+  add_gate_flags(*command, options.gates, GateScope::Folder);
   add_compute_flags(*command, options.compute);
   add_memory_flag(*command, options.compute);
   command->footer(
@@ -107,20 +197,28 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
 
 Recipe prune_recipe(const PruneOptions& options) {
   Recipe recipe = recipe_with_texts(options.calibration, options.score_text);
-  if (!options.ratio.empty()) {
-    const StructuredScore score = parse_score(options.score);
-    const CutRepair repair = options.repair.empty()              ? default_repair(score)
-                             : options.repair == "least-squares" ? CutRepair::LeastSquares
-                                                                 : CutRepair::None;
+  if (options.drop_layers > 0 || !options.dropped_layers.empty()) {
+    recipe.steps.push_back({.id = "drop", .action = drop_layers_of(options)});
+  }
+  refuse_idle_allocation(options);
+  if (!options.ratio.empty() || cuts_parts(options)) {
+    const StructuredScore score = parse_score(options.score, options.seed);
+    const CutRepair repair =
+        options.repair.empty() ? default_repair(score) : parse_repair<CutRepair>(options.repair);
     recipe.steps.push_back(
         {.id = "prune",
-         .action =
-             PruneStep{.cut = {.score = score,
-                               .target = options.target == "flops" ? StructuredTarget::Flops
-                                                                   : StructuredTarget::Parameters,
-                               .ratio = parse_share(options.ratio, "--ratio"),
-                               .repair = repair,
-                               .channel_multiple = options.channel_multiple}}});
+         .action = PruneStep{
+             .cut = {.score = score,
+                     .target = options.target == "flops" ? StructuredTarget::Flops
+                                                         : StructuredTarget::Parameters,
+                     .ratio = parse_share_or_none(options.ratio, "--ratio"),
+                     .parts = parts_of(options),
+                     .repair = repair,
+                     .channel_multiple = options.channel_multiple,
+                     .allocation = options.allocation == "per-layer" ? CutAllocation::PerLayer
+                                                                     : CutAllocation::Uniform,
+                     .protect_first = options.protect_first,
+                     .protect_last = options.protect_last}}});
   }
   if (!options.mask_pattern.empty()) {
     MaskStep mask{.method = MagnitudeMask{},
@@ -130,13 +228,23 @@ Recipe prune_recipe(const PruneOptions& options) {
     if (!options.mask_targets.empty()) mask.targets.match = options.mask_targets;
     if (options.mask_method == "wanda") mask.method = WandaMask{};
     if (options.mask_method == "sparsegpt") mask.method = SparseGptMask{};
-    if (options.mask_repair == "least-squares") mask.repair = MaskRepair::LeastSquares;
+    mask.repair = parse_repair<MaskRepair>(options.mask_repair);
+    if (options.mask_allocation == "outliers") {
+      mask.allocation = MaskAllocation::Outliers;
+      if (std::holds_alternative<NofM>(mask.pattern)) {
+        throw Error(ErrorKind::Usage, "U-PATTERN",
+                    "--mask-allocation outliers beside an N:M pattern, which has one sparsity; "
+                    "choose another pattern or leave it uniform");
+      }
+    }
     recipe.steps.push_back({.id = "mask", .action = mask});
   }
   if (recipe.steps.empty()) {
     throw Error(ErrorKind::Usage, "U-NOTHING",
-                "nothing to do: give --ratio for a structured cut, --mask for a mask, or both");
+                "nothing to do: give --ratio (or --heads and --channels) for a structured cut, "
+                "--drop-layers for whole blocks, --mask for a mask, or several of them");
   }
+  add_gates(options.gates, recipe);
   return recipe;
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "edgecompress/gate_flags.h"
 #include "edgecompress/shared_options.h"
 #include "recipe/recipe.h"
 
@@ -13,15 +14,25 @@ struct PruneOptions {
   ComputeFlags compute;
   CalibrationFlags calibration;
   ScoreFlags score_text;
-  std::string ratio;  ///< empty: no structured cut
+  GateFlags gates;
+  std::int64_t drop_layers = 0;              ///< 0: none
+  std::vector<std::int64_t> dropped_layers;  ///< by index
+  std::string allocation = "uniform";
+  std::int64_t protect_first = 0;
+  std::int64_t protect_last = 0;
+  std::string ratio;     ///< empty: no structured cut
+  std::string heads;     ///< empty: as the ratio says
+  std::string channels;  ///< the same
   std::string target = "parameters";
   std::string score = "activation";
+  std::uint64_t seed = 0;
   std::string repair;  ///< empty: the score's own
   std::int64_t channel_multiple = 32;
   std::string mask_pattern;  ///< empty: no mask
   std::string mask_sparsity = "50%";
   std::string mask_method = "magnitude";
   std::string mask_repair = "none";
+  std::string mask_allocation = "uniform";
   std::vector<std::string> mask_targets;
 };
 

@@ -12,31 +12,69 @@ std::optional<QuantScheme> table_scheme(const std::string& bits) {
   return bits == "4" ? QuantScheme{.bits = 4, .group_size = 32} : QuantScheme{.bits = 8};
 }
 
+[[noreturn]] void refuse_clip(const QuantizeOptions& options, const std::string& reason) {
+  throw Error(
+      ErrorKind::Usage, "U-CLIP",
+      concat("--clip ", options.clip, " does not go with --method ", options.method, ": ", reason));
+}
+
+GptqOptions gptq_options(const QuantizeOptions& options) {
+  if (options.clip == "output-error") {
+    refuse_clip(options, "only awq searches by it; use importance");
+  }
+  return {.clip = options.clip == "none"           ? GptqClip::None
+                  : options.clip == "weight-error" ? GptqClip::WeightError
+                                                   : GptqClip::Importance,
+          .act_order = !options.no_act_order,
+          .damping = options.damping,
+          .refine_rounds = options.refine_rounds,
+          .on_singular = options.on_singular == "fail" ? OnSingular::Fail : OnSingular::Fallback};
+}
+
+AwqOptions awq_options(const QuantizeOptions& options) {
+  AwqOptions awq;
+  if (options.rounding == "gptq") {
+    if (!options.clip.empty())
+      refuse_clip(options, "with --rounding gptq, GPTQ chooses the ranges");
+    awq.rounding = AwqRounding::Gptq;
+  } else if (options.clip == "none") {
+    awq.clip = AwqClip::None;
+  } else if (!options.clip.empty() && options.clip != "output-error") {
+    refuse_clip(options, "it searches by output-error, or not at all with none");
+  }
+  return awq;
+}
+
+RtnOptions rtn_options(const QuantizeOptions& options) {
+  if (options.clip == "importance" || options.clip == "output-error") {
+    refuse_clip(options,
+                "it weighs by the inputs, which rtn does not look at; use weight-error, or "
+                "--method gptq or awq");
+  }
+  return {.clip = options.clip == "weight-error" ? ClipSearch::WeightError : ClipSearch::None};
+}
+
 QuantizeMethod parse_method(const QuantizeOptions& options) {
-  if (options.method == "gptq") {
-    return GptqOptions{
-        .clip = options.clip == "none"           ? GptqClip::None
-                : options.clip == "weight-error" ? GptqClip::WeightError
-                                                 : GptqClip::Importance,
-        .act_order = !options.no_act_order,
-        .damping = options.damping,
-        .refine_rounds = options.refine_rounds,
-        .on_singular = options.on_singular == "fail" ? OnSingular::Fail : OnSingular::Fallback};
+  if (options.method == "gptq") return gptq_options(options);
+  if (options.method == "awq") return awq_options(options);
+  if (options.method == "rtn") return rtn_options(options);
+  if (!options.clip.empty()) refuse_clip(options, "it finds each group's range itself");
+  return HqqOptions{.iterations = options.hqq_iterations};
+}
+
+RecoverStep qat_step(const QuantizeOptions& options) {
+  RecoverStep step;
+  step.text = {
+      .text = options.training_text.empty() ? options.calibration.text : options.training_text,
+      .sequence_length = options.calibration.sequence_length};
+  if (step.text.text.empty()) {
+    throw Error(ErrorKind::Usage, "U-TRAINING",
+                concat("--qat ", options.qat,
+                       " trains on a text; name one with --training or --calibration"));
   }
-  if (options.method == "hqq") {
-    if (!options.clip.empty()) {
-      throw Error(ErrorKind::Usage, "U-CLIP",
-                  "--clip does not go with --method hqq, which finds each group's range itself");
-    }
-    return HqqOptions{.iterations = options.hqq_iterations};
-  }
-  if (options.clip == "importance") {
-    throw Error(ErrorKind::Usage, "U-CLIP",
-                "--clip importance weighs by the inputs, which --method rtn does not look at; use "
-                "weight-error, or --method gptq");
-  }
-  return RtnOptions{.clip = options.clip == "weight-error" ? ClipSearch::WeightError
-                                                           : ClipSearch::None};
+  step.choice.options.zeros = ZeroWeights::Free;
+  if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
+  return step;
 }
 
 }  // namespace
@@ -45,11 +83,14 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   CLI::App* const command =
       app.add_subcommand("quantize", "put the weights on an INT8 or INT4 grid");
   add_output_flags(*command, options.output);
+  add_dry_run_flag(*command, options.output);
   command
-      ->add_option("--method", options.method,
-                   "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
-                   "gptq: compensate each rounding error, needs --calibration")
-      ->check(CLI::IsMember({"rtn", "hqq", "gptq"}))
+      ->add_option(
+          "--method", options.method,
+          "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
+          "gptq: compensate each rounding error, needs --calibration; awq: scale the inputs that "
+          "matter up first, needs --calibration")
+      ->check(CLI::IsMember({"rtn", "hqq", "gptq", "awq"}))
       ->capture_default_str();
   command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
       ->check(CLI::IsMember({4, 8}))
@@ -64,10 +105,11 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command
       ->add_option(
           "--clip", options.clip,
-          "range of a group: none (minimum to maximum), weight-error (the smallest squared "
-          "error), importance (weighted by the inputs, gptq only)")
-      ->check(CLI::IsMember({"none", "weight-error", "importance"}))
-      ->default_str("none with rtn, importance with gptq");
+          "range of a group: none (minimum to maximum), weight-error (the smallest error of "
+          "the weights), importance (weighted by the inputs, gptq only), output-error (the "
+          "smallest error of the group's outputs, awq only)")
+      ->check(CLI::IsMember({"none", "weight-error", "importance", "output-error"}))
+      ->default_str("none with rtn, importance with gptq, output-error with awq");
   command->add_flag("--no-act-order", options.no_act_order,
                     "gptq: columns as they stand, not by falling input");
   command
@@ -91,6 +133,11 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
                    "hqq: how often the grid is fitted to the weights")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
+  command
+      ->add_option("--rounding", options.rounding,
+                   "awq: how the scaled weights are rounded: nearest or gptq")
+      ->check(CLI::IsMember({"nearest", "gptq"}))
+      ->capture_default_str();
   command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
       ->check(CLI::IsMember({"8", "4", "none"}))
       ->capture_default_str();
@@ -102,8 +149,18 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command->add_option(
       "--keep", options.keep,
       "layers that stay floating, for example '*.down_proj'; may be given several times");
+  command
+      ->add_option(
+          "--qat", options.qat,
+          "train afterwards, as `recover` does: auto (only when the perplexity rose by more "
+          "than 1 %), always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  command->add_option("--training", options.training_text, "UTF-8 text that --qat trains on")
+      ->default_str("the calibration text");
   add_calibration_flags(*command, options.calibration);
   add_score_flags(*command, options.score_text);
+  add_gate_flags(*command, options.gates, GateScope::Folder);
   add_compute_flags(*command, options.compute);
   add_memory_flag(*command, options.compute);
   command->footer(
@@ -132,6 +189,8 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
         {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});
   }
   recipe.steps.push_back({.id = "quantize", .action = step});
+  if (options.qat != "never") recipe.steps.push_back({.id = "qat", .action = qat_step(options)});
+  add_gates(options.gates, recipe);
   return recipe;
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "edgecompress/gate_flags.h"
 #include "edgecompress/shared_options.h"
 #include "recipe/recipe.h"
 
@@ -13,6 +14,7 @@ struct QuantizeOptions {
   ComputeFlags compute;
   CalibrationFlags calibration;
   ScoreFlags score_text;
+  GateFlags gates;
   std::string method = "rtn";
   int bits = 4;
   std::string group_size = "64";  ///< or "channel"
@@ -23,9 +25,12 @@ struct QuantizeOptions {
   int refine_rounds = 2;
   std::string on_singular = "fallback";
   int hqq_iterations = 20;
+  std::string rounding = "nearest";  ///< of awq
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
-  std::vector<std::string> keep;     ///< patterns of modules that stay floating
+  std::string qat = "never";
+  std::filesystem::path training_text;  ///< empty: the calibration text
+  std::vector<std::string> keep;        ///< patterns of modules that stay floating
 };
 
 CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options);

@@ -7,11 +7,30 @@
 namespace edgecompress::cli {
 namespace {
 
-constexpr std::array<std::string_view, 14> kNeutral{
-    "--model",       "--output",         "-o",           "--overwrite",
-    "--json",        "--threads",        "--max-memory", "--fresh",
-    "--no-resume",   "--onnxruntime",    "--skip-check", "--skip-speed-test",
-    "--calibration", "--keep-checkpoint"};
+constexpr std::array<std::string_view, 24> kNeutral{"--model",
+                                                    "--output",
+                                                    "-o",
+                                                    "--overwrite",
+                                                    "--json",
+                                                    "--threads",
+                                                    "--max-memory",
+                                                    "--fresh",
+                                                    "--no-resume",
+                                                    "--onnxruntime",
+                                                    "--skip-check",
+                                                    "--skip-speed-test",
+                                                    "--calibration",
+                                                    "--keep-checkpoint",
+                                                    "--progress",
+                                                    "-q",
+                                                    "--quiet",
+                                                    "--max-ppl-increase",
+                                                    "--max-kl",
+                                                    "--min-top1",
+                                                    "--max-size",
+                                                    "--min-sparsity",
+                                                    "--min-speedup",
+                                                    "--gate-before-publish"};
 
 bool is_neutral(std::string_view flag) {
   return std::find(kNeutral.begin(), kNeutral.end(), flag) != kNeutral.end();

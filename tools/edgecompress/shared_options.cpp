@@ -18,6 +18,13 @@ void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
   command.add_option("--dtype", flags.dtype, "type of products: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  command
+      .add_option("--progress", flags.progress,
+                  "auto, tty (one living line), plain, json (an event per line) or none")
+      ->check(CLI::IsMember({"auto", "tty", "plain", "json", "none"}))
+      ->envname("EDGECOMPRESS_PROGRESS")
+      ->capture_default_str();
+  command.add_flag("-q,--quiet", flags.quiet, "no progress; errors and results only");
 }
 
 void add_memory_flag(CLI::App& command, ComputeFlags& flags) {
@@ -43,6 +50,11 @@ void add_output_flags(CLI::App& command, OutputFlags& flags) {
   command.add_flag("--json", flags.json, "print the report as JSON on stdout");
 }
 
+void add_dry_run_flag(CLI::App& command, OutputFlags& flags) {
+  command.add_flag("--dry-run", flags.dry_run,
+                   "write nothing; say what would be done, with exact sizes");
+}
+
 void add_calibration_flags(CLI::App& command, CalibrationFlags& flags) {
   command.add_option("--calibration", flags.text,
                      "UTF-8 text for methods that look at activations");
@@ -62,6 +74,14 @@ void add_score_flags(CLI::App& command, ScoreFlags& flags) {
   command.add_option("--windows", flags.windows, "at most so many windows, spread evenly")
       ->check(CLI::PositiveNumber)
       ->default_str("all");
+}
+
+void add_override_flags(CLI::App& command, std::vector<std::string>& overrides) {
+  command
+      .add_option("--set", overrides,
+                  "change the recipe: PATH=VALUE, as steps.quant.quantize.weights.bits=8; may be "
+                  "given several times")
+      ->allow_extra_args(false);
 }
 
 double parse_share(const std::string& text, const std::string& flag) {

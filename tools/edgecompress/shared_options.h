@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -11,10 +12,12 @@ namespace edgecompress::cli {
 
 /// Flags of every command that computes.
 struct ComputeFlags {
-  int threads = 0;             ///< 0: all that the process may use
-  std::string device = "cpu";  ///< "cpu" or "cuda"
-  std::string max_memory;      ///< "8GiB", "75%"; empty: default_memory_budget()
-  std::string dtype = "f32";   ///< of products: "f32" or "bf16"
+  int threads = 0;                ///< 0: all that the process may use
+  std::string device = "cpu";     ///< "cpu" or "cuda"
+  std::string max_memory;         ///< "8GiB", "75%"; empty: default_memory_budget()
+  std::string dtype = "f32";      ///< of products: "f32" or "bf16"
+  std::string progress = "auto";  ///< as ProgressLine::style_of takes it
+  bool quiet = false;
 };
 void add_compute_flags(CLI::App& command, ComputeFlags& flags);
 
@@ -28,9 +31,13 @@ struct OutputFlags {
   bool overwrite = false;
   bool fresh = false;      ///< delete what an interrupted run left
   bool no_resume = false;  ///< the same, and leave nothing when interrupted
+  bool dry_run = false;
   bool json = false;
 };
 void add_output_flags(CLI::App& command, OutputFlags& flags);
+
+/// --dry-run, for commands whose output can be planned.
+void add_dry_run_flag(CLI::App& command, OutputFlags& flags);
 
 /// Text that steps are calibrated on.
 struct CalibrationFlags {
@@ -47,6 +54,9 @@ struct ScoreFlags {
   std::int64_t windows = 0;  ///< 0: all
 };
 void add_score_flags(CLI::App& command, ScoreFlags& flags);
+
+/// --set, repeatable: changes of a recipe, "path=value".
+void add_override_flags(CLI::App& command, std::vector<std::string>& overrides);
 
 /// "20%" or "0.2" as a share. Throws Error{Usage} naming `flag` outside [0, 1).
 double parse_share(const std::string& text, const std::string& flag);

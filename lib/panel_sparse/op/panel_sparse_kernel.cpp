@@ -67,7 +67,7 @@ void multiply_piece(void* data, std::size_t piece) {
   const std::int64_t first = static_cast<std::int64_t>(piece) * job.panels_per_piece;
   const std::int64_t last = std::min(matrix.panels, first + job.panels_per_piece);
   if (job.exact) {
-    multiply_exact(matrix, job.x, first, last, job.y);
+    multiply_exact(matrix, *job.kernels, job.x, first, last, job.y);
   } else {
     thread_local std::vector<std::uint8_t> scratch;
     if (scratch.size() < scratch_bytes(matrix)) scratch.resize(scratch_bytes(matrix));

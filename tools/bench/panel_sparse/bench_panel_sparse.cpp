@@ -197,7 +197,7 @@ std::vector<Candidate> make_candidates(const OnnxRuntime& runtime, const Options
   for (const int bits : {4, 8}) {
     for (const std::int64_t block : {32, 128}) all.push_back(dense(runtime, options, bits, block));
     for (const auto& [rows, block] : {std::pair{16, 4}, {16, 1}, {8, 1}, {4, 1}, {1, 1}}) {
-      for (const double density : {1.0, 0.5, 0.3, 0.2}) {
+      for (const double density : {1.0, 0.7, 0.5, 0.3, 0.2}) {
         const std::string name =
             concat("int", bits, " ", rows, "x", block, " ", 100 - density * 100);
         if (name.find(options.only) == std::string::npos) continue;

@@ -1,4 +1,4 @@
-#include "recipe/suggest.h"
+#include "base/suggest.h"
 
 #include <algorithm>
 #include <utility>

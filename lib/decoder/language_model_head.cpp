@@ -1,4 +1,4 @@
-#include "evaluate/language_model_head.h"
+#include "decoder/language_model_head.h"
 
 #include "base/error.h"
 #include "decoder/block_forward.h"

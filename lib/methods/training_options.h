@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace edgecompress {
+
+/// What of a model is trained. The norms always are.
+enum class TrainedPart {
+  Scales,   ///< of quantized layers; their codes and zero points stay
+  Weights,  ///< floating layers: their weights; quantized layers: the weights behind their codes,
+            ///< by straight-through rounding, and their scales
+};
+
+/// Whether a weight that is 0 at the start belongs to a mask.
+enum class ZeroWeights {
+  Keep,  ///< it stays exactly 0
+  Free,  ///< it may change: the zeros of a quantized layer without a mask are ordinary codes
+};
+
+/// Whether the zero points of asymmetric grids are trained; they stay integers of the grid.
+enum class ZeroPoints { Frozen, Trained };
+
+/// What is minimized, per predicted token.
+enum class TrainingLoss {
+  CrossEntropy,  ///< of the text
+  Divergence,    ///< KL(teacher || model)
+};
+
+struct TrainingOptions {
+  TrainedPart part = TrainedPart::Scales;
+  ZeroWeights zeros = ZeroWeights::Keep;
+  ZeroPoints zero_points = ZeroPoints::Frozen;  ///< Trained: with TrainedPart::Weights only
+  TrainingLoss loss = TrainingLoss::CrossEntropy;
+  std::int64_t epochs = 3;
+  std::int64_t batch = 8;  ///< windows per step; gradients add up over pieces of about 4096 tokens
+  double learning_rate = 1e-5;        ///< of weights
+  double scale_learning_rate = 1e-3;  ///< of scales and norms, relative to their starting values
+  double max_gradient_norm = 1;       ///< longer gradients, over all parameters, are shortened
+  double held_out_share = 0.1;        ///< of the windows; at most 64 of them
+  std::uint64_t seed = 0;             ///< of the order of the windows
+};
+
+/// What a user asks for; the rest depends on the model.
+struct TrainingChoice {
+  std::optional<TrainedPart> part = {};   ///< nothing: scales of a quantized model, else weights
+  std::optional<TrainingLoss> loss = {};  ///< nothing: divergence when there is a teacher
+  TrainingOptions options = {};
+};
+
+}  // namespace edgecompress

@@ -1,0 +1,203 @@
+#include "training/trainer.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+
+#include "base/error.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr std::int64_t kMeasurements = 10;  // of the held-out loss, when no epoch is shorter
+constexpr int kPatience = 3;                // measurements without a fall
+constexpr double kOverfit = 1.005;          // of the lowest held-out loss: worth a warning
+
+std::string shown(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.5g", value);
+  return text.data();
+}
+
+class Trainer {
+ public:
+  Trainer(const std::vector<Parameter>& parameters, const TrainingObjective& objective,
+          const TrainingSplit& split, std::int64_t window_tokens, const TrainingOptions& options,
+          const TrainingControl& control)
+      : objective_(objective),
+        split_(split),
+        window_tokens_(window_tokens),
+        options_(options),
+        control_(control),
+        optimizer_(parameters) {
+    report_.training_windows = static_cast<std::int64_t>(split.training.size());
+    report_.held_out_windows = static_cast<std::int64_t>(split.held_out.size());
+    report_.steps_planned = options.epochs * steps_per_epoch();
+    for (const Parameter& parameter : parameters) {
+      report_.trained_parameters += parameter.value.numel();
+    }
+  }
+
+  TrainingReport run() {
+    measure();
+    const std::int64_t interval =
+        std::max<std::int64_t>(1, (report_.steps_planned + kMeasurements - 1) / kMeasurements);
+    while (report_.steps_done < report_.steps_planned) {
+      if (control_.stop_requested && control_.stop_requested()) {
+        warn(concat("training was stopped after step ", report_.steps_done, " of ",
+                    report_.steps_planned, "; the best state until then is kept"));
+        break;
+      }
+      step();
+      if (report_.steps_done % interval == 0) measure();
+      show_progress();
+      if (measurements_without_fall_ == kPatience) break;
+    }
+    if (report_.curve.back().step != report_.steps_done) measure();
+    finish();
+    return std::move(report_);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  std::int64_t steps_per_epoch() const {
+    const auto windows = static_cast<std::int64_t>(split_.training.size());
+    return (windows + options_.batch - 1) / options_.batch;
+  }
+
+  void warn(std::string text) { report_.warnings.push_back(std::move(text)); }
+
+  WindowIndices next_batch() {
+    const std::int64_t in_epoch = report_.steps_done % steps_per_epoch();
+    if (in_epoch == 0) {
+      order_ = shuffled(split_.training, options_.seed, report_.steps_done / steps_per_epoch());
+    }
+    const auto begin = static_cast<std::size_t>(in_epoch * options_.batch);
+    const auto count = std::min(static_cast<std::size_t>(options_.batch), order_.size() - begin);
+    return WindowIndices(order_).subspan(begin, count);
+  }
+
+  void step() {
+    const WindowIndices batch = next_batch();
+    const double loss = objective_.add_gradients(batch);
+    const double norm = gradient_norm(optimizer_.parameters());
+    const double schedule = cosine_share(report_.steps_done, report_.steps_planned);
+    ++report_.steps_done;
+    tokens_ += static_cast<std::int64_t>(batch.size()) * window_tokens_;
+    if (!std::isfinite(loss) || !std::isfinite(norm)) {
+      leave_out_step(loss, norm);
+      return;
+    }
+    const double share = norm > options_.max_gradient_norm ? options_.max_gradient_norm / norm : 1;
+    optimizer_.step(rate_share_ * schedule, share);
+    objective_.settle();
+    losses_ += loss;
+    ++num_losses_;
+  }
+
+  void leave_out_step(double loss, double norm) {
+    const std::string what =
+        concat("step ", report_.steps_done, ": loss ", loss, ", length of the gradient ", norm);
+    if (rate_share_ < 1) {
+      throw Error(ErrorKind::Numeric, "T-FINITE",
+                  concat("training diverges at ", what,
+                         ", although the learning rate was halved before; give a smaller one, and "
+                         "check the model with `edgecompress eval`"));
+    }
+    rate_share_ = 0.5;
+    optimizer_.forget_gradients();
+    warn(concat(what, ": not finite; the step was left out and the learning rate halved"));
+  }
+
+  void measure() {
+    const double held_out = objective_.loss(split_.held_out);
+    TrainingPoint point{.step = report_.steps_done,
+                        .tokens = tokens_,
+                        .learning_rate_share =
+                            rate_share_ * cosine_share(report_.steps_done, report_.steps_planned),
+                        .loss = {},
+                        .held_out_loss = held_out};
+    if (num_losses_ > 0) point.loss = losses_ / static_cast<double>(num_losses_);
+    losses_ = 0;
+    num_losses_ = 0;
+    report_.curve.push_back(point);
+    ++measurements_without_fall_;
+    if (report_.curve.size() > 1 && !(held_out < report_.held_out_loss_after)) return;
+    if (report_.curve.size() == 1) report_.held_out_loss_before = held_out;
+    report_.held_out_loss_after = held_out;
+    report_.kept_step = report_.steps_done;
+    measurements_without_fall_ = 0;
+    keep_state();
+  }
+
+  void keep_state() {
+    best_.clear();
+    for (const Parameter& parameter : optimizer_.parameters()) {
+      best_.push_back(parameter.value.detach().clone());
+    }
+  }
+
+  void finish() {
+    const at::NoGradGuard no_grad;
+    const std::vector<Parameter>& parameters = optimizer_.parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].value.copy_(best_[i]);
+    const TrainingPoint& last = report_.curve.back();
+    const std::string numbers =
+        concat("held-out loss ", shown(report_.held_out_loss_before), " at the start, ",
+               shown(report_.held_out_loss_after), " at step ", report_.kept_step, ", ",
+               shown(last.held_out_loss), " at step ", last.step, "; ", report_.training_windows,
+               " windows of ", window_tokens_, " tokens were trained on");
+    if (report_.kept_step == 0 && report_.steps_done > 0) {
+      warn(concat("training did not lower the held-out loss, so nothing was changed: ", numbers));
+    } else if (last.held_out_loss > kOverfit * report_.held_out_loss_after) {
+      warn(concat("the text is too short for more steps, so an earlier state was kept: ", numbers));
+    }
+  }
+
+  void show_progress() const {
+    if (!control_.progress) return;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    const TrainingPoint& last = report_.curve.back();
+    std::string note = concat("held-out loss ", shown(last.held_out_loss));
+    if (num_losses_ > 0 || last.loss) {
+      const double loss = num_losses_ > 0 ? losses_ / static_cast<double>(num_losses_) : *last.loss;
+      note = concat("loss ", shown(loss), ", ", note);
+    }
+    note += concat(", ", static_cast<std::int64_t>(static_cast<double>(tokens_) / seconds),
+                   " tokens/s");
+    control_.progress({control_.stage, report_.steps_done, report_.steps_planned, std::move(note)});
+  }
+
+  const TrainingObjective& objective_;
+  const TrainingSplit& split_;
+  const std::int64_t window_tokens_;
+  const TrainingOptions& options_;
+  const TrainingControl& control_;
+  AdamW optimizer_;
+  TrainingReport report_;
+  std::vector<std::int64_t> order_;
+  std::vector<at::Tensor> best_;
+  Clock::time_point start_ = Clock::now();
+  std::int64_t tokens_ = 0;
+  double rate_share_ = 1;
+  double losses_ = 0;  // since the last measurement
+  std::int64_t num_losses_ = 0;
+  int measurements_without_fall_ = 0;
+};
+
+}  // namespace
+
+TrainingReport train(const std::vector<Parameter>& parameters, const TrainingObjective& objective,
+                     const TrainingSplit& split, std::int64_t window_tokens,
+                     const TrainingOptions& options, const TrainingControl& control) {
+  return Trainer(parameters, objective, split, window_tokens, options, control).run();
+}
+
+}  // namespace edgecompress

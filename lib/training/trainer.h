@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/progress.h"
+#include "methods/training_options.h"
+#include "report/report.h"
+#include "training/adamw.h"
+#include "training/training_windows.h"
+
+namespace edgecompress {
+
+using WindowIndices = std::span<const std::int64_t>;
+
+/// What is minimized, as functions of the parameters' present values.
+struct TrainingObjective {
+  std::function<double(WindowIndices)> loss;           ///< mean over the windows
+  std::function<double(WindowIndices)> add_gradients;  ///< the same; adds to the gradients
+  std::function<void()> settle;                        ///< to be called after each step
+};
+
+/// Whoever waits for the training.
+struct TrainingControl {
+  Progress progress;
+  std::function<bool()> stop_requested;  ///< asked before every step; may be empty
+  std::string stage = "train";           ///< as progress names it
+};
+
+/// Trains by AdamW with a cosine schedule. The parameters then have the values with the lowest loss
+/// on the held-out windows, which are those at the start when no others were better.
+///
+/// window_tokens: tokens of a window, for what is reported.
+/// Ends early when the held-out loss has not fallen for three measurements, or a stop is requested.
+/// A loss or gradient that is not finite: the step is left out and the learning rate halved, once.
+/// Returns what was done: steps, losses, warnings; what the parameters belong to is the caller's to
+/// add. The same bytes for any number of threads when the objective's are.
+/// Throws Error{Numeric} T-FINITE when a loss or a gradient is not finite again.
+TrainingReport train(const std::vector<Parameter>& parameters, const TrainingObjective& objective,
+                     const TrainingSplit& split, std::int64_t window_tokens,
+                     const TrainingOptions& options, const TrainingControl& control);
+
+}  // namespace edgecompress

@@ -1,0 +1,114 @@
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/command_run.h"
+#include "support/catch.h"
+
+namespace edgecompress {
+namespace {
+
+using Catch::Matchers::Contains;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kMiB = 1 << 20;
+const std::string kModel = " --model tests/models/mini-llama ";
+
+json output_of(const std::string& arguments, const TempDir& folder) {
+  const CommandRun run = run_command(arguments, folder);
+  INFO(arguments << "\n" << run.err);
+  REQUIRE(run.exit_code == 0);
+  return json::parse(run.out);
+}
+
+std::int64_t folder_bytes(const fs::path& folder, const std::string& extension) {
+  std::int64_t bytes = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == extension)
+      bytes += static_cast<std::int64_t>(entry.file_size());
+  }
+  return bytes;
+}
+
+/// Cuts, masks and quantizes on mixed grids; another export format and other grids by --set.
+TempDir& write_recipe(TempDir& folder) {
+  folder.write("r.ec.yaml",
+               "schema: edgecompress.recipe/v1\nname: r\nsteps:\n"
+               "  - { id: cut, prune: { score: magnitude-l2, ratio: 20% } }\n"
+               "  - { id: mask, mask: { method: magnitude, pattern: \"2:4\" } }\n"
+               "  - id: quant\n"
+               "    quantize:\n"
+               "      method: rtn\n"
+               "      weights: { bits: 4, group_size: 32 }\n"
+               "      rules: [{ match: \"*.1.mlp.*\", weights: { bits: 8, symmetric: false } }]\n"
+               "  - { id: artifact, export: { format: genai } }\n");
+  return folder;
+}
+
+TEST_CASE("a plan's sizes are those of the files, to the byte", "[cli]") {
+  TempDir folder;
+  const std::string recipe = (write_recipe(folder).path() / "r.ec.yaml").string();
+  int number = 0;
+  for (const std::string set : {"", "--set steps.artifact.export.format=onnx",
+                                "--set steps.quant.quantize.weights.symmetric=false --set "
+                                "'steps.quant.quantize.embedding={skip: true}'"}) {
+    CAPTURE(set);
+    const fs::path out = folder.path() / ("out" + std::to_string(number++));
+    const json plan =
+        output_of("plan " + recipe + kModel + "--skip-speed-test --json " + set, folder);
+    const json report = output_of("run " + recipe + kModel +
+                                      "--skip-speed-test --keep-checkpoint "
+                                      "--json -o " +
+                                      out.string() + " " + set,
+                                  folder);
+    CHECK(plan.at("bytes_after") == report.at("totals").at("bytes_after"));
+    CHECK(plan.at("parameters_after") == report.at("totals").at("parameters_after"));
+    CHECK(plan.at("artifact").at("data_bytes") == fs::file_size(out / "model.onnx.data"));
+    CHECK(plan.at("artifact").at("graph_bytes") == fs::file_size(out / "model.onnx"));
+    const json& stages = report.at("stages");
+    CHECK(plan.at("checkpoint_bytes") == stages.at(stages.size() - 2).at("size_bytes"));
+    for (std::size_t i = 0; i < plan.at("tensors").size(); ++i) {
+      const json& planned = plan.at("tensors").at(i);
+      const json& written = report.at("tensors").at(i);
+      REQUIRE(planned.at("name") == written.at("name"));
+      CHECK(planned.at("shape_after") == written.at("shape_after"));
+      CHECK(planned.at("bytes_after") == written.at("bytes_after"));
+    }
+    const auto resident = report.at("environment").at("peak_rss_bytes").get<std::int64_t>();
+    CHECK(static_cast<double>(resident) <=
+          1.05 * plan.at("peak_memory_bytes").get<double>() + 50 * kMiB);
+    CHECK(folder_bytes(out / "checkpoint", ".safetensors") <= plan.at("peak_disk_bytes"));
+  }
+}
+
+TEST_CASE("--dry-run says the size and writes nothing", "[cli]") {
+  const TempDir folder;
+  const std::string out = (folder.path() / "out").string();
+  const std::string quantize = "quantize" + kModel + "--bits 8 -o " + out + " --json";
+  const json plan = output_of(quantize + " --dry-run", folder);
+  CHECK_FALSE(fs::exists(out));
+  const json report = output_of(quantize, folder);
+  CHECK(plan.at("bytes_after") == report.at("totals").at("bytes_after"));
+
+  const std::string artifact = (folder.path() / "artifact").string();
+  const std::string exports = "export --model " + out + " -o " + artifact + " --json --skip-check";
+  const json export_plan = output_of(exports + " --dry-run", folder);
+  CHECK_FALSE(fs::exists(artifact));
+  CHECK(export_plan.at("bytes_after") == output_of(exports, folder).at("totals").at("bytes_after"));
+}
+
+TEST_CASE("a published shape is planned without a model", "[cli]") {
+  const TempDir folder;
+  const std::string plan = "plan recipes/quickstart.ec.yaml --json --shape ";
+  const json seven = output_of(plan + "llama-2-7b", folder);
+  CHECK(seven.at("parameters_before") == 6738415616);  // Llama 2 paper: 6.7 B
+  CHECK(seven.at("bytes_before") == 2 * 6738415616);
+  CHECK(seven.at("tensors").size() == 32 * 7 + 2);
+  CHECK(output_of(plan + "llama-3.2-1b", folder).at("parameters_before") == 1235814400);
+  CHECK(run_command(plan + "llama-9", folder).exit_code == 2);
+  CHECK(run_command("plan recipes/quickstart.ec.yaml", folder).exit_code == 2);
+}
+
+}  // namespace
+}  // namespace edgecompress

@@ -1,0 +1,254 @@
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/command_run.h"
+#include "llama/model_folder.h"
+#include "support/catch.h"
+
+namespace edgecompress {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+const std::string kDense = "tests/models/mini-llama";
+const std::string kTraining =
+    " --training calibration/calibration.txt --sequence-length 64 --samples 12 --epochs 1 --batch 4"
+    " --learning-rate 1e-4 --scale-learning-rate 1e-2";
+
+/// Runs `recover` and returns its report.
+Json recovered(const TempDir& folder, const std::string& model, const std::string& output,
+               const std::string& flags) {
+  const CommandRun done = run_command(
+      "recover --model " + model + " -o " + output + kTraining + " --json " + flags, folder);
+  INFO(done.err);
+  REQUIRE(done.exit_code == 0);
+  return Json::parse(done.out);
+}
+
+std::string quantized(const TempDir& folder, const std::string& flags) {
+  const std::string output = (folder.path() / "quantized").string();
+  const CommandRun done =
+      run_command("quantize --model " + kDense + " -o " + output + " " + flags, folder);
+  INFO(done.err);
+  REQUIRE(done.exit_code == 0);
+  return output;
+}
+
+std::vector<float> values(const ModelFolder& model, const std::string& module) {
+  const StoredMatrix matrix = model.matrix(module);
+  const MatrixShape shape = matrix_shape(matrix);
+  std::vector<float> all(static_cast<std::size_t>(shape.out_features * shape.in_features));
+  read_rows(matrix, 0, shape.out_features, all);
+  return all;
+}
+
+std::vector<std::int8_t> codes(const ModelFolder& model, const std::string& module) {
+  const StoredMatrix matrix = model.matrix(module);
+  const auto& stored = std::get<StoredQuantizedMatrix>(matrix);
+  const QuantizedMatrix all = read_quantized_rows(stored, 0, stored.shape.out_features);
+  return {all.codes().begin(), all.codes().end()};
+}
+
+TEST_CASE("recovered scales have lower held-out loss, their codes and the tables unchanged",
+          "[cli]") {
+  const TempDir folder;
+  const std::string model = quantized(folder, "--group-size 64 --asymmetric");
+  const std::string output = (folder.path() / "out").string();
+  const Json report = recovered(
+      folder, model, output,
+      "--teacher " + kDense + " --text calibration/evaluation.txt --window 64 --windows 4");
+  const Json& training = report.at("training");
+  CHECK(training.at("trained") == "scales");
+  CHECK(training.at("loss") == "divergence");
+  CHECK(training.at("training_windows") == 11);
+  CHECK(training.at("held_out_windows") == 1);
+  CHECK(training.at("steps_done") == 3);
+  CHECK(training.at("kept_step") == 3);
+  CHECK(training.at("held_out_loss_after") < training.at("held_out_loss_before"));
+  std::vector<std::string> stages;
+  for (const Json& stage : report.at("stages")) stages.push_back(stage.at("stage"));
+  CHECK(stages == std::vector<std::string>{"dense", "compressed", "recovered"});
+  CHECK(report.at("stages")[2].at("kl_divergence_nats") <
+        report.at("stages")[1].at("kl_divergence_nats"));
+
+  const ModelFolder before = ModelFolder::open(model);
+  const ModelFolder after = ModelFolder::open(output);
+  for (const Json& tensor : report.at("tensors")) {
+    const std::string module = tensor.at("name");
+    CAPTURE(module);
+    CHECK(codes(after, module) == codes(before, module));
+    const bool is_table = module.find("layers") == std::string::npos;
+    CHECK((values(after, module) == values(before, module)) == is_table);
+  }
+  CHECK(after.config().tie_word_embeddings);
+
+  const CommandRun scored =
+      run_command("eval --model " + output +
+                      " --text calibration/evaluation.txt --window 64 --windows 4 --json",
+                  folder);
+  CHECK(Json::parse(scored.out).at("perplexity") == report.at("stages")[2].at("perplexity"));
+}
+
+TEST_CASE("recover writes the same bytes on any number of threads", "[cli][property]") {
+  const TempDir folder;
+  const std::string model = quantized(folder, "--group-size 64");
+  std::map<std::string, std::string> first;
+  for (const std::string threads : {"1", "3"}) {
+    const std::string output = (folder.path() / ("out" + threads)).string();
+    Json report =
+        recovered(folder, model, output,
+                  "--train weights --zeros free --teacher " + kDense + " --threads " + threads);
+    report.erase("environment");
+    std::map<std::string, std::string> files{{"report", report.dump()}};
+    for (const fs::directory_entry& entry : fs::directory_iterator(output)) {
+      if (entry.path().extension() == ".safetensors") {
+        files[entry.path().filename().string()] = file_text(entry.path());
+      }
+    }
+    CHECK(files.size() == 7);  // the report, the tables, four blocks, the norm
+    if (first.empty()) first = files;
+    for (const auto& [name, bytes] : first) {
+      CAPTURE(threads, name);
+      CHECK((files.at(name) == bytes));
+    }
+  }
+}
+
+TEST_CASE("a mask, a cut's shapes and the artifact survive recovery", "[cli]") {
+  const TempDir folder;
+  const std::string model = (folder.path() / "pruned").string();
+  const std::string output = (folder.path() / "out").string();
+  REQUIRE(run_command("prune --model " + kDense + " -o " + model +
+                          " --ratio 25% --score magnitude-l2 --mask 2:4",
+                      folder)
+              .exit_code == 0);
+  const Json report = recovered(folder, model, output, "");
+  CHECK(report.at("training").at("trained") == "weights");
+  CHECK(report.at("training").at("loss") == "cross-entropy");
+  CHECK(report.at("training").at("held_out_loss_after") <
+        report.at("training").at("held_out_loss_before"));
+  const ModelFolder before = ModelFolder::open(model);
+  const ModelFolder after = ModelFolder::open(output);
+  CHECK(after.config().blocks == before.config().blocks);
+  CHECK(after.config().dtype == DType::F16);
+  std::int64_t moved = 0;
+  for (const Json& tensor : report.at("tensors")) {
+    const std::vector<float> start = values(before, tensor.at("name"));
+    const std::vector<float> trained = values(after, tensor.at("name"));
+    REQUIRE(start.size() == trained.size());
+    for (std::size_t i = 0; i < start.size(); ++i) {
+      REQUIRE((start[i] != 0 || trained[i] == 0));
+      moved += start[i] != trained[i] ? 1 : 0;
+    }
+  }
+  CHECK(moved > 100'000);
+  const CommandRun exported =
+      run_command("export --model " + output + " -o " + output + "-onnx", folder);  // checks logits
+  INFO(exported.err);
+  CHECK(exported.exit_code == 0);
+}
+
+TEST_CASE("qat auto trains when rounding costs more than the gate, and else changes nothing",
+          "[cli]") {
+  const TempDir folder;
+  const auto run = [&](const std::string& name, const std::string& flags) {
+    const std::string output = (folder.path() / name).string();
+    const CommandRun done = run_command(
+        "quantize --model " + kDense + " -o " + output + " --sequence-length 64 --json " + flags,
+        folder);
+    INFO(done.err);
+    REQUIRE(done.exit_code == 0);
+    return Json::parse(done.out);
+  };
+  // A short text of its own, so that three epochs are few steps.
+  const std::string text =
+      file_text(std::string(EDGECOMPRESS_SOURCE_DIR) + "/calibration/calibration.txt");
+  const std::string training =
+      " --qat auto --training " + folder.write("text.txt", text.substr(0, 6000)).string();
+
+  run("plain", "--bits 8");
+  const Json untrained = run("fine", "--bits 8" + training);
+  CHECK(untrained.at("training").at("gate") == 0.01);
+  CHECK(untrained.at("training").at("perplexity_increase") < 0.01);
+  CHECK(untrained.at("training").at("steps_planned") == 0);
+  CHECK(untrained.at("stages").back().at("stage") == "quantized");
+  std::int64_t files = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder.path() / "plain")) {
+    const std::string name = entry.path().filename().string();
+    if (name == "report.json" || name == "edgecompress.manifest.json") continue;
+    ++files;
+    CAPTURE(name);
+    CHECK((file_text(folder.path() / "fine" / name) == file_text(entry.path())));
+  }
+  CHECK(files >= 7);
+
+  const Json trained = run("coarse", "--bits 4 --group-size channel" + training +
+                                         " --text calibration/evaluation.txt --windows 3");
+  CHECK(trained.at("training").at("perplexity_increase") > 0.01);
+  CHECK(trained.at("training").at("kept_step") > 0);
+  const Json& stages = trained.at("stages");
+  CHECK(stages.back().at("stage") == "recovered");
+  CHECK(stages[2].at("kl_divergence_nats") < stages[1].at("kl_divergence_nats"));
+  CHECK_FALSE(trained.at("tensors")[1].contains("relative_weight_error"));
+  CHECK_FALSE(fs::exists(folder.path() / "coarse" / "untrained"));
+}
+
+TEST_CASE("a recipe that recovers exports what was trained", "[cli]") {
+  const TempDir folder;
+  const std::string source = EDGECOMPRESS_SOURCE_DIR "/calibration/";
+  folder.write("text.txt", file_text(source + "calibration.txt").substr(0, 6000));
+  folder.write("test.ec.yaml",
+               "schema: edgecompress.recipe/v1\nname: test\nsteps:\n"
+               "  - { id: cut, prune: { score: magnitude-l2, ratio: 25% } }\n"
+               "  - { id: mask, mask: { method: magnitude, pattern: \"2:4\" } }\n"
+               "  - { id: quant, quantize: { method: rtn, weights: { group_size: 32 } } }\n"
+               "  - { id: train, recover: { text: text.txt, sequence_length: 64, epochs: 1, "
+               "scale_learning_rate: 1% } }\n"
+               "  - { id: artifact, export: { format: genai } }\n"
+               "evaluate: { text: text.txt, window: 64, max_windows: 3 }\n");
+  const std::string output = (folder.path() / "out").string();
+  const CommandRun done =
+      run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " + kDense +
+                      " -o " + output + " --keep-checkpoint --skip-speed-test --json",
+                  folder);
+  INFO(done.err);
+  REQUIRE(done.exit_code == 0);
+  const Json report = Json::parse(done.out);
+  std::vector<std::string> stages;
+  for (const Json& stage : report.at("stages")) stages.push_back(stage.at("stage"));
+  CHECK(stages == std::vector<std::string>{"dense", "pruned", "masked", "quantized", "recovered",
+                                           "artifact"});
+  // The artifact at accuracy level 0 computes the trained model, not the one before.
+  const double recovered = report.at("stages")[4].at("perplexity");
+  const double quantized = report.at("stages")[3].at("perplexity");
+  CHECK(std::abs(report.at("artifact").at("perplexity_exact").get<double>() / recovered - 1) <
+        1e-4);
+  CHECK(recovered < 0.99 * quantized);
+  CHECK(report.at("totals").at("sparsity").get<double>() >= 0.5);
+}
+
+TEST_CASE("what cannot be recovered is refused by name", "[cli]") {
+  const TempDir folder;
+  const std::string start =
+      "recover --training calibration/calibration.txt -o " + (folder.path() / "out").string();
+  for (const auto& [flags, code, exit_code] :
+       {std::tuple{" --model " + kDense + " --train scales", "T-SCALES", 2},
+        {" --model " + kDense + " --loss kl", "T-TEACHER", 2},
+        {" --model " + kDense + " --held-out 1", "U-SHARE", 2},
+        {" --model " + kDense + " --samples 1", "F24", 65},
+        {" --model " + kDense + " --sequence-length 513", "E-WINDOW", 2},
+        {" --model " + kDense + " --train all", "U-ARGUMENT", 2}}) {
+    CAPTURE(flags);
+    const CommandRun done = run_command(start + flags, folder);
+    CHECK(done.exit_code == exit_code);
+    CHECK(done.err.find(std::string("error[") + code + "]") != std::string::npos);
+    CHECK_FALSE(fs::exists(folder.path() / "out"));
+  }
+}
+
+}  // namespace
+}  // namespace edgecompress

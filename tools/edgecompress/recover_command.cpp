@@ -1,0 +1,94 @@
+#include "edgecompress/recover_command.h"
+
+namespace edgecompress::cli {
+namespace {
+
+void add_training_flags(CLI::App& command, RecoverOptions& options) {
+  TrainingOptions& training = options.training;
+  command
+      .add_option("--train", options.part,
+                  "auto: the scales of a quantized model, else the weights; scales: codes stay; "
+                  "weights: those of quantized layers through their codes")
+      ->check(CLI::IsMember({"auto", "scales", "weights"}))
+      ->capture_default_str();
+  command
+      .add_option("--loss", options.loss,
+                  "kl: the divergence from --teacher; cross-entropy: of the text; auto: kl with "
+                  "--teacher")
+      ->check(CLI::IsMember({"auto", "kl", "cross-entropy"}))
+      ->capture_default_str();
+  command
+      .add_option("--zeros", options.zeros,
+                  "keep: a weight that is 0 stays 0, as a mask wants; free: it may change")
+      ->check(CLI::IsMember({"keep", "free"}))
+      ->capture_default_str();
+  command.add_option("--epochs", training.epochs, "passes over the training text")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command.add_option("--batch", training.batch, "windows of a step")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command
+      .add_option("--learning-rate", training.learning_rate,
+                  "of weights, at the start of the cosine schedule")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  command
+      .add_option("--scale-learning-rate", training.scale_learning_rate,
+                  "of scales and norms, as a share of their size")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  command
+      .add_option("--max-gradient-norm", training.max_gradient_norm,
+                  "longer gradients are shortened to this length")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      .add_option("--held-out", options.held_out,
+                  "share of the windows that only judge: the state with their lowest loss is kept, "
+                  "at most 64 windows")
+      ->capture_default_str();
+  command.add_option("--seed", training.seed, "of the order of the windows")->capture_default_str();
+}
+
+}  // namespace
+
+CLI::App* add_recover(CLI::App& app, RecoverOptions& options) {
+  CLI::App* const command = app.add_subcommand(
+      "recover", "train a pruned, masked or quantized model briefly; masks and grids stay");
+  add_output_flags(*command, options.output);
+  command->add_option("--training", options.training_text, "UTF-8 text to train on")->required();
+  command->add_option("--samples", options.samples, "at most so many windows, spread evenly")
+      ->check(CLI::PositiveNumber)
+      ->default_str("all");
+  command->add_option("--sequence-length", options.sequence_length, "tokens of a training window")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--teacher", options.teacher,
+                      "Llama folder that the model was made of: its predictions are learned");
+  add_training_flags(*command, options);
+  add_score_flags(*command, options.score_text);
+  add_compute_flags(*command, options.compute);
+  command->footer(
+      "Examples:\n"
+      "  edgecompress recover --model llama-int4 -o llama-int4-qat --training train.txt --teacher "
+      "llama\n"
+      "  edgecompress recover --model llama-24 -o llama-24-ft --training train.txt --learning-rate "
+      "1e-4 --text val.txt");
+  return command;
+}
+
+TrainingChoice training_choice(const RecoverOptions& options) {
+  TrainingChoice choice{.part = {}, .loss = {}, .options = options.training};
+  if (options.part != "auto") {
+    choice.part = options.part == "scales" ? TrainedPart::Scales : TrainedPart::Weights;
+  }
+  if (options.loss != "auto") {
+    choice.loss = options.loss == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
+  }
+  choice.options.zeros = options.zeros == "keep" ? ZeroWeights::Keep : ZeroWeights::Free;
+  choice.options.held_out_share = parse_share(options.held_out, "--held-out");
+  return choice;
+}
+
+}  // namespace edgecompress::cli
