@@ -15,11 +15,11 @@ build/asan/tests/panel_sparse/fuzz_panel_sparse "${1:-60}"
 echo "== panel_sparse 2/2: aarch64"
 as_root=()
 [[ $EUID -eq 0 ]] || as_root=(sudo)
-if ! command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null; then
+if ! { command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64; } >/dev/null; then
   "${as_root[@]}" apt-get install -q -y --no-install-recommends g++-aarch64-linux-gnu qemu-user ||
     echo "panel_sparse: g++-aarch64-linux-gnu and qemu-user cannot be installed here: the aarch64 check is skipped"
 fi
-if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then
+if { command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64; } >/dev/null; then
   cmake -S tests/panel_sparse/cross -B build/aarch64 -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O2 \
     -DCMAKE_TOOLCHAIN_FILE="$PWD/tools/cmake/aarch64.cmake"
   cmake --build build/aarch64
