@@ -165,13 +165,6 @@ class Walk {
     return std::max(length(texts_.calibration), length(texts_.evaluation));
   }
 
-  const QuantizeStep* quantize_step() const {
-    for (const Step& step : plan_.steps) {
-      if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) return quantize;
-    }
-    return nullptr;
-  }
-
   bool is_quantized_stage(std::size_t stage) const {
     return stage > 0 && std::holds_alternative<QuantizeStep>(plan_.steps[stage - 1].action);
   }
@@ -179,7 +172,7 @@ class Walk {
   /// The matrix quantized, or not, as the plan wants it stored; adds its report.
   NewMatrix transform_stored(const std::string& module) {
     const StoredMatrix matrix = model_.matrix(module);
-    const QuantizeStep* const step = quantize_step();
+    const auto* const step = step_of<QuantizeStep>(plan_.steps);
     const auto* const grid = std::get_if<QuantizedForm>(&plan_.forms.find(module)->second);
     NewMatrix stored = with_context(concat("compressing ", module), [&] {
       return step == nullptr || grid == nullptr
@@ -411,7 +404,7 @@ class Walk {
   /// Whether weights go to a grid without calibration and nothing is carried along: then no block
   /// is needed in memory as floats.
   bool rounds_only() const {
-    const QuantizeStep* const step = quantize_step();
+    const auto* const step = step_of<QuantizeStep>(plan_.steps);
     return step != nullptr && plan_.steps.size() == 1 && !texts_.evaluation &&
            calibration_need(step->method) == CalibrationNeed::None;
   }

@@ -49,13 +49,6 @@ std::vector<PlannedTensor> planned_tensors(const ModelFolder& model, const WalkP
   return tensors;
 }
 
-const ExportStep* export_step(const Recipe& recipe) {
-  for (const Step& step : recipe.steps) {
-    if (const auto* exporting = std::get_if<ExportStep>(&step.action)) return exporting;
-  }
-  return nullptr;
-}
-
 std::string widths_text(MatrixShape shape) {
   return concat(shape.out_features, " x ", shape.in_features);
 }
@@ -113,7 +106,7 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
   plan.checkpoint_bytes = static_cast<std::int64_t>(compressed.folder().store().total_bytes());
   plan.peak_disk_bytes =
       plan.checkpoint_bytes + static_cast<std::int64_t>(plan.memory.states - plan.states_in_memory);
-  const ExportStep* const step = export_step(recipe);
+  const auto* const step = step_of<ExportStep>(recipe.steps);
   if (step == nullptr) return plan;
   ExportOptions exporting = export_options(*step, options.compute.num_threads);
   if (exporting.sparse) {

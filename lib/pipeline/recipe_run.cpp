@@ -26,15 +26,6 @@ constexpr const char* kCheckpointFolder = "checkpoint";
 constexpr const char* kUntrainedFolder = "untrained";
 constexpr const char* kDenseArtifactFolder = "dense-artifact";
 
-/// The recipe's only step of that kind, or nullptr.
-template <typename Action>
-const Action* step_of(const Recipe& recipe) {
-  for (const Step& step : recipe.steps) {
-    if (const auto* action = std::get_if<Action>(&step.action)) return action;
-  }
-  return nullptr;
-}
-
 struct RunTexts {
   WalkTexts walk;
   std::optional<TokenWindows> training;
@@ -66,7 +57,7 @@ TokenWindows read_evaluation(const Evaluation& evaluation, const ModelFolder& mo
 RunTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model,
                     std::vector<std::string>& warnings) {
   RunTexts texts;
-  const auto* const recovery = step_of<RecoverStep>(recipe);
+  const auto* const recovery = step_of<RecoverStep>(recipe.steps);
   if (!plan.needs_text() && !recipe.evaluation && recovery == nullptr) return texts;
   const Tokenizer tokenizer = Tokenizer::open(model.path());
   warnings = tokenizer_warnings(model, tokenizer);
@@ -150,9 +141,9 @@ class RecipeRun {
     describe_recipe();
     clock_.finish_stage("prepare");
     compress();
-    if (const auto* const step = step_of<RecoverStep>(recipe_)) recover_checkpoint(*step);
+    if (const auto* const step = step_of<RecoverStep>(recipe_.steps)) recover_checkpoint(*step);
     describe_checkpoint();
-    if (const auto* const step = step_of<ExportStep>(recipe_)) export_artifact(*step);
+    if (const auto* const step = step_of<ExportStep>(recipe_.steps)) export_artifact(*step);
     publish();
     return report_;
   }
@@ -165,7 +156,7 @@ class RecipeRun {
   }
 
  private:
-  bool exports() const { return step_of<ExportStep>(recipe_) != nullptr; }
+  bool exports() const { return step_of<ExportStep>(recipe_.steps) != nullptr; }
 
   std::string checkpoint_folder() const { return exports() ? kCheckpointFolder : ""; }
 
@@ -174,7 +165,7 @@ class RecipeRun {
     const bool masks = std::any_of(plan_.steps.begin(), plan_.steps.end(), [](const Step& step) {
       return std::holds_alternative<MaskStep>(step.action);
     });
-    const auto* const exported = step_of<ExportStep>(recipe_);
+    const auto* const exported = step_of<ExportStep>(recipe_.steps);
     if (!masks || (exported != nullptr && is_sparse(exported->format))) return;
     report_.warnings.push_back(concat(
         "M1: no gain in this format: ",

@@ -49,9 +49,7 @@ std::vector<fs::path> texts_of(const Recipe& recipe) {
   std::vector<fs::path> texts;
   if (recipe.calibration) texts.push_back(recipe.calibration->text);
   if (recipe.evaluation) texts.push_back(recipe.evaluation->text);
-  for (const Step& step : recipe.steps) {
-    const auto* const recovery = std::get_if<RecoverStep>(&step.action);
-    if (recovery == nullptr) continue;
+  if (const auto* const recovery = step_of<RecoverStep>(recipe.steps)) {
     const fs::path& text = recovery->text.text;
     if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
   }

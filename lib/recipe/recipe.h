@@ -168,6 +168,15 @@ std::string gate_complaint(const Recipe& recipe, const Gate& gate);
 /// one with its sha256. Throws Error{Missing} or Error{Usage}, R19.
 void check_texts(const Recipe& recipe);
 
+/// The first step of that kind, or nullptr.
+template <typename Action>
+const Action* step_of(const std::vector<Step>& steps) {
+  for (const Step& step : steps) {
+    if (const auto* const action = std::get_if<Action>(&step.action)) return action;
+  }
+  return nullptr;
+}
+
 /// True when some pattern of `match` and none of `except` matches the module.
 bool targets(const TargetPatterns& patterns, const std::string& module);
 
