@@ -21,7 +21,6 @@ class ReportReader {
     if (!value.is_object()) refuse(place_, "an object");
   }
 
-  const Json& json() const { return value_; }
   bool has(const char* key) const { return value_.contains(key); }
   ReportReader object(const char* key) const { return {at(key), place_of(key), source_}; }
 
@@ -118,11 +117,25 @@ StageReport read_stage(const ReportReader& in) {
 }
 
 TensorReport read_tensor(const ReportReader& in) {
-  try {
-    return parse_tensor_report(in.json());
-  } catch (const Error& error) {
-    throw Error(ErrorKind::Malformed, "J-REPORT", error.what());
-  }
+  TensorReport out;
+  out.name = in.text("name");
+  out.shape_before = in.integers("shape_before");
+  out.shape_after = in.integers("shape_after");
+  out.stored_as = in.text("stored_as");
+  out.bits = in.optional_integer("bits");
+  out.group_size = in.optional_integer("group_size");
+  if (in.has("symmetric")) out.symmetric = in.boolean("symmetric");
+  out.sparsity_target = in.optional_number("sparsity_target");
+  out.sparsity = in.number("sparsity");
+  out.relative_output_error = in.optional_number("relative_output_error");
+  out.damping_rung = in.optional_integer("damping_rung");
+  out.clipped_share = in.optional_number("clipped_share");
+  out.input_scale_exponent = in.optional_number("input_scale_exponent");
+  out.fallbacks = in.texts("fallbacks");
+  out.relative_weight_error = in.optional_number("relative_weight_error");
+  out.bytes_before = in.integer("bytes_before");
+  out.bytes_after = in.integer("bytes_after");
+  return out;
 }
 
 EvaluationReport read_evaluation(const ReportReader& in) {
@@ -227,6 +240,10 @@ RunEnvironment read_environment(const ReportReader& in) {
 }
 
 }  // namespace
+
+TensorReport parse_tensor_report(const Json& row) {
+  return read_tensor(ReportReader(row, "row", "a tensor's report"));
+}
 
 Report read_report(std::string_view text, const std::string& source) {
   const Json document = parse_strict_json(text, source);

@@ -162,7 +162,7 @@ struct Report {
 nlohmann::ordered_json report_json(const Report& report);
 
 /// One row of "tensors" in report_json, and back: every field survives.
-/// Throws Error{Malformed} J-JSON for JSON that tensor_report_json did not write.
+/// Throws Error{Malformed} J-REPORT for JSON that tensor_report_json did not write.
 nlohmann::ordered_json tensor_report_json(const TensorReport& tensor);
 TensorReport parse_tensor_report(const nlohmann::ordered_json& row);
 
