@@ -6,6 +6,7 @@
 
 #include "panel_sparse/byte_shuffles.h"
 #include "panel_sparse/exact_group.h"
+#include "panel_sparse/panel_frame.h"
 
 namespace edgecompress {
 namespace {
@@ -346,48 +347,24 @@ void multiply_dense(const PanelSparseView& m, const QuantizedInputs& in, std::in
                m.rows - panel * kRows < kRows ? m.rows - panel * kRows : kRows);
 }
 
-template <int BITS>
-void multiply_unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+struct Avx2Panels {
+  template <int BITS>
+  static void unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
                            float* y, std::uint8_t* scratch) {
-  expand_panel<BITS>(m, panel, in.stride, scratch);
-  for (std::int64_t token = 0; token < in.tokens; ++token) {
-    multiply_dense(m, in, panel, token, scratch, y);
+    expand_panel<BITS>(m, panel, in.stride, scratch);
+    for (std::int64_t token = 0; token < in.tokens; ++token) {
+      multiply_dense(m, in, panel, token, scratch, y);
+    }
   }
-}
 
-template <int BITS, int R>
-void multiply_shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+  template <int BITS, int R>
+  static void shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
                            float* y, std::uint8_t* /*scratch*/) {
-  std::int64_t token = 0;
-  for (; token + 4 <= in.tokens; token += 4) multiply_shared<BITS, R, 4>(m, in, panel, token, y);
-  for (; token < in.tokens; ++token) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
-}
-
-using PanelFunction = void (*)(const PanelSparseView&, const QuantizedInputs&, std::int64_t, float*,
-                               std::uint8_t*);
-
-template <int BITS>
-PanelFunction panel_function(int shared_rows) {
-  switch (shared_rows) {
-    case 16:
-      return multiply_shared_panel<BITS, 16>;
-    case 8:
-      return multiply_shared_panel<BITS, 8>;
-    case 4:
-      return multiply_shared_panel<BITS, 4>;
-    default:
-      return multiply_unstructured<BITS>;
+    std::int64_t token = 0;
+    for (; token + 4 <= in.tokens; token += 4) multiply_shared<BITS, R, 4>(m, in, panel, token, y);
+    for (; token < in.tokens; ++token) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
   }
-}
-
-void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
-              std::int64_t last_panel, float* y, std::uint8_t* scratch) {
-  const PanelFunction function = m.form.bits == 8 ? panel_function<8>(m.form.shared_rows)
-                                                  : panel_function<4>(m.form.shared_rows);
-  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) {
-    function(m, in, panel, y, scratch);
-  }
-}
+};
 
 float quantize_group(const float* x, std::int64_t count, std::int64_t padded, std::int8_t* codes) {
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -423,7 +400,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet avx2_kernels() { return {multiply, quantize_group, add_exact_group}; }
+KernelSet avx2_kernels() { return {multiply_panels<Avx2Panels>, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress
 

@@ -5,6 +5,7 @@
 #if defined(__x86_64__)
 #include "panel_sparse/avx512_common.h"
 #include "panel_sparse/exact_group.h"
+#include "panel_sparse/panel_frame.h"
 
 namespace edgecompress {
 
@@ -270,46 +271,31 @@ void multiply_rows(const PanelSparseView& m, const QuantizedInputs& in, std::int
                      static_cast<__mmask8>((1U << (left < kRows ? left : kRows)) - 1), totals);
 }
 
-template <int BITS>
-void multiply_unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                           float* y) {
-  switch (m.form.group) {
-    case 32:
-      return multiply_rows<BITS, 0>(m, in, panel, y);
-    case 64:
-      return multiply_rows<BITS, 1>(m, in, panel, y);
-    case 128:
-      return multiply_rows<BITS, 2>(m, in, panel, y);
-    default:
-      return multiply_rows<BITS, 4>(m, in, panel, y);
+struct Avx512Panels {
+  template <int BITS>
+  static void unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+                           float* y, std::uint8_t* /*scratch*/) {
+    switch (m.form.group) {
+      case 32:
+        return multiply_rows<BITS, 0>(m, in, panel, y);
+      case 64:
+        return multiply_rows<BITS, 1>(m, in, panel, y);
+      case 128:
+        return multiply_rows<BITS, 2>(m, in, panel, y);
+      default:
+        return multiply_rows<BITS, 4>(m, in, panel, y);
+    }
   }
-}
 
-template <int BITS, int R>
-void multiply_shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                           float* y) {
-  std::int64_t token = 0;
-  for (; token + 8 <= in.tokens; token += 8) multiply_shared<BITS, R, 8>(m, in, panel, token, y);
-  for (; token + 2 <= in.tokens; token += 2) multiply_shared<BITS, R, 2>(m, in, panel, token, y);
-  if (token < in.tokens) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
-}
-
-using PanelFunction = void (*)(const PanelSparseView&, const QuantizedInputs&, std::int64_t,
-                               float*);
-
-template <int BITS>
-PanelFunction panel_function(int shared_rows) {
-  switch (shared_rows) {
-    case 16:
-      return multiply_shared_panel<BITS, 16>;
-    case 8:
-      return multiply_shared_panel<BITS, 8>;
-    case 4:
-      return multiply_shared_panel<BITS, 4>;
-    default:
-      return multiply_unstructured<BITS>;
+  template <int BITS, int R>
+  static void shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+                           float* y, std::uint8_t* /*scratch*/) {
+    std::int64_t token = 0;
+    for (; token + 8 <= in.tokens; token += 8) multiply_shared<BITS, R, 8>(m, in, panel, token, y);
+    for (; token + 2 <= in.tokens; token += 2) multiply_shared<BITS, R, 2>(m, in, panel, token, y);
+    if (token < in.tokens) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
   }
-}
+};
 
 /// Whether writing the panels out densely pays.
 bool use_tiles(const PanelSparseView& m, const QuantizedInputs& in) {
@@ -320,9 +306,7 @@ void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t 
               std::int64_t last_panel, float* y, std::uint8_t* scratch) {
   if (in.biased != nullptr) return multiply_quads(m, in, first_panel, last_panel, y, scratch);
   if (use_tiles(m, in)) return multiply_tiles(m, in, first_panel, last_panel, y, scratch);
-  const PanelFunction function = m.form.bits == 8 ? panel_function<8>(m.form.shared_rows)
-                                                  : panel_function<4>(m.form.shared_rows);
-  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) function(m, in, panel, y);
+  multiply_panels<Avx512Panels>(m, in, first_panel, last_panel, y, scratch);
 }
 
 float quantize_group(const float* x, std::int64_t count, std::int64_t padded, std::int8_t* codes) {

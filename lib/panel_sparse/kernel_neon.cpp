@@ -6,6 +6,7 @@
 
 #include "panel_sparse/byte_shuffles.h"
 #include "panel_sparse/exact_group.h"
+#include "panel_sparse/panel_frame.h"
 
 namespace edgecompress {
 namespace {
@@ -238,49 +239,25 @@ void multiply_dense(const PanelSparseView& m, const QuantizedInputs& in, std::in
   store_floats(y + token * m.rows + panel * kRows, totals, m.rows - panel * kRows);
 }
 
-template <int BITS>
-void multiply_unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+struct NeonPanels {
+  template <int BITS>
+  static void unstructured(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
                            float* y, std::uint8_t* scratch) {
-  auto* const rows = reinterpret_cast<std::int8_t*>(scratch);
-  expand_panel<BITS>(m, panel, in.stride, rows);
-  for (std::int64_t token = 0; token < in.tokens; ++token) {
-    multiply_dense(m, in, panel, token, rows, y);
+    auto* const rows = reinterpret_cast<std::int8_t*>(scratch);
+    expand_panel<BITS>(m, panel, in.stride, rows);
+    for (std::int64_t token = 0; token < in.tokens; ++token) {
+      multiply_dense(m, in, panel, token, rows, y);
+    }
   }
-}
 
-template <int BITS, int R>
-void multiply_shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
+  template <int BITS, int R>
+  static void shared_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
                            float* y, std::uint8_t* /*scratch*/) {
-  std::int64_t token = 0;
-  for (; token + 4 <= in.tokens; token += 4) multiply_shared<BITS, R, 4>(m, in, panel, token, y);
-  for (; token < in.tokens; ++token) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
-}
-
-using PanelFunction = void (*)(const PanelSparseView&, const QuantizedInputs&, std::int64_t, float*,
-                               std::uint8_t*);
-
-template <int BITS>
-PanelFunction panel_function(int shared_rows) {
-  switch (shared_rows) {
-    case 16:
-      return multiply_shared_panel<BITS, 16>;
-    case 8:
-      return multiply_shared_panel<BITS, 8>;
-    case 4:
-      return multiply_shared_panel<BITS, 4>;
-    default:
-      return multiply_unstructured<BITS>;
+    std::int64_t token = 0;
+    for (; token + 4 <= in.tokens; token += 4) multiply_shared<BITS, R, 4>(m, in, panel, token, y);
+    for (; token < in.tokens; ++token) multiply_shared<BITS, R, 1>(m, in, panel, token, y);
   }
-}
-
-void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
-              std::int64_t last_panel, float* y, std::uint8_t* scratch) {
-  const PanelFunction function = m.form.bits == 8 ? panel_function<8>(m.form.shared_rows)
-                                                  : panel_function<4>(m.form.shared_rows);
-  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) {
-    function(m, in, panel, y, scratch);
-  }
-}
+};
 
 /// x[i ... i + 3], with 0 from `count` on.
 inline float32x4_t load_part(const float* x, std::int64_t i, std::int64_t count) {
@@ -315,7 +292,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
 
 }  // namespace
 
-KernelSet neon_kernels() { return {multiply, quantize_group, add_exact_group}; }
+KernelSet neon_kernels() { return {multiply_panels<NeonPanels>, quantize_group, add_exact_group}; }
 
 }  // namespace edgecompress
 
