@@ -119,6 +119,7 @@ std::string nearest_supported(std::string name) {
   std::ranges::transform(name, name.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   std::vector<std::string> known;
+  known.reserve(kArchitectures.size());
   for (const Architecture& architecture : kArchitectures)
     known.emplace_back(architecture.model_type);
   const std::string near = std::ranges::count(known, name) > 0 ? name : nearest(name, known);

@@ -36,6 +36,7 @@ constexpr std::array kShapes{
 
 std::vector<std::string> known_shape_names() {
   std::vector<std::string> names;
+  names.reserve(kShapes.size());
   for (const KnownShape& shape : kShapes) names.emplace_back(shape.name);
   return names;
 }

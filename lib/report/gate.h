@@ -29,7 +29,7 @@ struct Gate {
 
 /// A gate and what was found.
 struct GateReport {
-  GateMetric metric;
+  GateMetric metric = GateMetric::PerplexityIncrease;
   double limit = 0;
   std::optional<double> value = {};  ///< nothing: it was not measured, which fails the gate
   bool passed = false;

@@ -105,6 +105,14 @@ TEST_CASE("a folder without weights says what it holds instead", "[checkpoint]")
     CHECK(refusal.kind == ErrorKind::Unsupported);
     CHECK(says(refusal, "save_pretrained"));
   }
+  SECTION("an index longer than 64 MiB, before it is read") {
+    const std::uintmax_t over = (std::uintmax_t{64} << 20) + 1;
+    fs::resize_file(folder.write(kIndex, "{"), over);  // sparse
+    const Refusal refusal = refused(folder.path());
+    CHECK(refusal.code == "I1");
+    CHECK(refusal.kind == ErrorKind::Malformed);
+    CHECK(says(refusal, std::to_string(over)));
+  }
   SECTION("an unfinished download") {
     folder.write("model.safetensors.incomplete", one_tensor("a", 5));
     CHECK(refused(folder.path()).code == "S35");
