@@ -96,7 +96,7 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
   const std::uint64_t left = budget - std::min(budget, plan.memory.least());
   plan.states_in_memory = std::min(plan.memory.states, left);
   plan.warnings = walk.warnings;
-  if (walk.needs_survey) {
+  if (walk.sizes_need_survey) {
     plan.warnings.push_back(
         "what is cut of which layer is decided on the calibration text; the sizes are those of an "
         "equal share of every layer");

@@ -180,7 +180,10 @@ class Planner {
 
   void resolve(const DropLayersStep& step, LlamaConfig& config) {
     plan_.source_blocks = blocks_left(step, config.num_blocks(), survey_);
-    plan_.needs_survey = plan_.needs_survey || step.count > 0;
+    if (step.count > 0) {
+      plan_.needs_survey = true;
+      if (!config.is_uniform()) plan_.sizes_need_survey = true;  // else every block weighs the same
+    }
     config = with_blocks(std::move(config), plan_.source_blocks);
   }
 
@@ -191,7 +194,10 @@ class Planner {
     config = with_widths(std::move(config), widths);
     raise(plan_.cut_need, calibration_need(step.cut));
     if (step.cut.repair == CutRepair::DenseOutputs) plan_.cuts_for_dense_outputs = true;
-    if (step.cut.allocation == CutAllocation::PerLayer) plan_.needs_survey = true;
+    if (step.cut.allocation == CutAllocation::PerLayer) {
+      plan_.needs_survey = true;
+      plan_.sizes_need_survey = true;
+    }
   }
 
   void resolve(const MaskStep& step, const std::string& id, const LlamaConfig& config) {

@@ -30,6 +30,7 @@ struct WalkPlan {
   bool cuts_for_dense_outputs = false;   ///< a prune step is repaired towards the dense model
   bool masks_for_dense_outputs = false;  ///< a mask step is
   bool needs_survey = false;  ///< the dense model must be seen before all of the above is known
+  bool sizes_need_survey = false;  ///< and the shapes above are those of an equal share until then
   std::vector<std::string> warnings;
 
   const LlamaConfig& output_config() const { return configs.back(); }
