@@ -14,12 +14,11 @@
 #include "onnx_export/genai_config.h"
 #include "onnx_export/graph_builder.h"
 #include "onnx_export/llama_graph.h"
+#include "onnx_export/onnx_version.h"
 
 namespace edgecompress {
 namespace {
 
-// The newest opset that ONNX Runtime 1.20 reads.
-constexpr std::int64_t kOpset = 21;
 const std::string kGraphFile = "model.onnx";
 const std::string kDataFile = "model.onnx.data";
 constexpr std::string_view kEmptyConfig = "{}\n";
@@ -206,7 +205,7 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          StagedFolder& output, const std::string& subfolder,
                          const Progress& progress) {
   OnnxArtifact artifact;
-  GraphBuilder graph(kOpset);
+  GraphBuilder graph(kOnnxOpset);
   GenaiConfigOptions config = fill_graph(model, options, graph, artifact);
 
   const std::vector<Initializer>& tensors = graph.initializers();
@@ -239,7 +238,7 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
 
 ArtifactSizes plan_onnx(const ModelFolder& model, const ExportOptions& options) {
   ArtifactSizes sizes;
-  GraphBuilder graph(kOpset);
+  GraphBuilder graph(kOnnxOpset);
   OnnxArtifact artifact;
   const GenaiConfigOptions config = fill_graph(model, options, graph, artifact);
   sizes.warnings = artifact.warnings;
