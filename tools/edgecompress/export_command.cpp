@@ -20,6 +20,14 @@ void refuse_sparse_flags_of_dense(const ExportCommandOptions& options) {
                      "; give --format ", options.format, "-sparse, or leave the flag out"));
 }
 
+void refuse_accuracy_of_standard(const CLI::App& command, const ExportCommandOptions& options) {
+  if (options.format.starts_with("genai")) return;
+  refuse_idle_flags(
+      command, {"--accuracy-level"},
+      concat("it is of MatMulNBits, which only genai formats have, and the format is ",
+             options.format));
+}
+
 }  // namespace
 
 CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
@@ -61,7 +69,10 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
       "  edgecompress export --model llama-int4 -o llama-genai\n"
       "  edgecompress export --model llama-int8 -o llama-onnx --format onnx --context-length 2048\n"
       "  edgecompress export --model llama-masked-int4 -o llama-sparse --format genai-sparse");
-  command->callback([&options] { refuse_sparse_flags_of_dense(options); });
+  command->callback([command, &options] {
+    refuse_sparse_flags_of_dense(options);
+    refuse_accuracy_of_standard(*command, options);
+  });
   return command;
 }
 

@@ -1,11 +1,11 @@
 #include "edgecompress/prune_command.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
 #include "methods/method_names.h"
+#include "recipe/mask_pattern.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -68,36 +68,38 @@ void refuse_idle_allocation(const PruneOptions& options) {
   }
 }
 
-/// Two positive integers around a separator, "2:4" or "16x1".
-std::optional<std::pair<std::int64_t, std::int64_t>> parse_pair(const std::string& text,
-                                                                char separator) {
-  const std::size_t at = text.find(separator);
-  if (at == std::string::npos) return std::nullopt;
-  std::int64_t first = 0;
-  std::int64_t second = 0;
-  const char* const middle = text.data() + at;
-  const char* const end = text.data() + text.size();
-  const auto left = std::from_chars(text.data(), middle, first);
-  const auto right = std::from_chars(middle + 1, end, second);
-  const bool whole = left.ec == std::errc() && left.ptr == middle && right.ec == std::errc() &&
-                     right.ptr == end && first > 0 && second > 0;
-  if (!whole) return std::nullopt;
-  return std::pair{first, second};
+SparsityPattern mask_pattern_of(const PruneOptions& options) {
+  const double sparsity = parse_share(options.mask_sparsity, "--mask-sparsity");
+  if (const auto pattern = parse_mask_pattern(options.mask_pattern, sparsity)) return *pattern;
+  throw Error(
+      ErrorKind::Usage, "U-PATTERN",
+      concat("--mask: expected ", kMaskPatternForms, ", found \"", options.mask_pattern, "\""));
 }
 
-SparsityPattern parse_pattern(const std::string& name, double sparsity) {
-  if (name == "unstructured") return Unstructured{.sparsity = sparsity};
-  if (name == "per-row") return PerRow{.sparsity = sparsity};
-  if (const auto run = parse_pair(name, ':'); run && run->first < run->second) {
-    return NofM{.keep = run->first, .of = run->second};
+bool has_cut(const PruneOptions& options) { return !options.ratio.empty() || cuts_parts(options); }
+
+/// Flags of a cut or a mask that is not asked for, and those that another flag leaves without use.
+void refuse_unused_flags(const CLI::App& command, const PruneOptions& options) {
+  if (!has_cut(options)) {
+    refuse_idle_flags(command, {"--target", "--score", "--repair", "--channel-multiple", "--seed"},
+                      "it is of a cut, which --ratio, --heads or --channels asks for");
   }
-  if (const auto tile = parse_pair(name, 'x')) {
-    return Blocks{.rows = tile->first, .columns = tile->second, .sparsity = sparsity};
+  if (cuts_parts(options) && options.ratio.empty()) {
+    refuse_idle_flags(command, {"--target"},
+                      "it says what --ratio counts; --heads and --channels count themselves");
   }
-  throw Error(ErrorKind::Usage, "U-PATTERN",
-              concat("--mask: expected unstructured, per-row, N:M (for example 2:4) or RxC (for "
-                     "example 16x1), found \"",
-                     name, "\""));
+  if (options.score != "random") {
+    refuse_idle_flags(command, {"--seed"}, "only --score random draws numbers");
+  }
+  if (options.mask_pattern.empty()) {
+    refuse_idle_flags(
+        command,
+        {"--mask-sparsity", "--mask-method", "--mask-repair", "--mask-allocation", "--mask-target"},
+        "it is of a mask, which --mask asks for");
+  } else if (std::holds_alternative<NofM>(mask_pattern_of(options))) {
+    refuse_idle_flags(command, {"--mask-sparsity"},
+                      concat("--mask ", options.mask_pattern, " says itself how much it drops"));
+  }
 }
 
 }  // namespace
@@ -192,6 +194,7 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       "  edgecompress prune --model llama -o small --ratio 20% --score magnitude-l2 --mask "
       "unstructured "
       "--mask-sparsity 40%");
+  command->callback([command, &options] { refuse_unused_flags(*command, options); });
   return command;
 }
 
@@ -201,7 +204,7 @@ Recipe prune_recipe(const PruneOptions& options) {
     recipe.steps.push_back({.id = "drop", .action = drop_layers_of(options)});
   }
   refuse_idle_allocation(options);
-  if (!options.ratio.empty() || cuts_parts(options)) {
+  if (has_cut(options)) {
     const StructuredScore score = parse_score(options.score, options.seed);
     const CutRepair repair =
         options.repair.empty() ? default_repair(score) : parse_repair<CutRepair>(options.repair);
@@ -222,8 +225,7 @@ Recipe prune_recipe(const PruneOptions& options) {
   }
   if (!options.mask_pattern.empty()) {
     MaskStep mask{.method = MagnitudeMask{},
-                  .pattern = parse_pattern(options.mask_pattern,
-                                           parse_share(options.mask_sparsity, "--mask-sparsity")),
+                  .pattern = mask_pattern_of(options),
                   .targets = {.match = {"*"}}};
     if (!options.mask_targets.empty()) mask.targets.match = options.mask_targets;
     if (options.mask_method == "wanda") mask.method = WandaMask{};

@@ -62,6 +62,22 @@ QuantizeMethod parse_method(const QuantizeOptions& options) {
   return HqqOptions{.iterations = options.hqq_iterations};
 }
 
+/// Flags of other methods than the one that is chosen.
+void refuse_other_methods(const CLI::App& command, const QuantizeOptions& options) {
+  const auto only_with = [&](const char* method, std::initializer_list<const char*> flags) {
+    if (options.method == method) return;
+    refuse_idle_flags(
+        command, flags,
+        concat("only --method ", method, " reads it, and the method is ", options.method));
+  };
+  only_with("gptq", {"--no-act-order", "--damping", "--refine-rounds", "--on-singular"});
+  only_with("hqq", {"--hqq-iterations"});
+  only_with("awq", {"--rounding"});
+  if (options.qat == "never") {
+    refuse_idle_flags(command, {"--training"}, "--qat is never, so nothing is trained");
+  }
+}
+
 RecoverStep qat_step(const QuantizeOptions& options) {
   RecoverStep step;
   step.text = {
@@ -171,6 +187,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       "weight-error\n"
       "  edgecompress quantize --model llama -o llama-int8 --bits 8 --group-size channel --text "
       "val.txt");
+  command->callback([command, &options] { refuse_other_methods(*command, options); });
   return command;
 }
 
