@@ -88,7 +88,7 @@ std::vector<double> ticks_in(const Range& range) {
   constexpr double kSlack = 1e-9;  // of a step, for bounds that are ticks themselves
   std::vector<double> ticks;
   for (double i = std::ceil(range.low / step - kSlack); i <= range.high / step + kSlack; ++i) {
-    ticks.push_back(i * step);
+    ticks.push_back(i * step + 0.0);  // -0 becomes 0
   }
   return ticks;
 }
