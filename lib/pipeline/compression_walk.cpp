@@ -9,6 +9,7 @@
 #include "llama/linear_layers.h"
 #include "methods/method_names.h"
 #include "pipeline/block_cut.h"
+#include "pipeline/head_steps.h"
 #include "pipeline/input_scaling.h"
 #include "pipeline/layer_steps.h"
 #include "pipeline/stored_steps.h"
@@ -32,7 +33,8 @@ struct BlockHistory {
   std::vector<BlockWeights> after;  ///< [0] dense, [i + 1] after step i
   BlockWeights cut;                 ///< after the prune steps
   std::map<LinearKind, LayerState> layers;
-  std::map<LinearKind, double> output_errors;
+  std::map<LinearKind, double> output_errors;   ///< relative to the layer's output energy
+  std::map<LinearKind, double> nearest_errors;  ///< of rounding to the nearest, not yet relative
   std::vector<std::string> fallbacks;
 };
 
@@ -308,6 +310,7 @@ class Walk {
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
       const Step& step = plan_.steps[i];
       if (!is_layer_step(step)) continue;
+      note_nearest_errors(index, group, step, inputs, history);
       if (scales_inputs(step)) {
         scale_inputs(index,
                      {.group = group,
@@ -333,6 +336,24 @@ class Walk {
       const double energy = output_energy(layer.dense, inputs->hessian());
       const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
       history.output_errors[kind] = energy > 0 ? lost / energy : 0;
+      const auto nearest = history.nearest_errors.find(kind);
+      if (nearest != history.nearest_errors.end()) nearest->second /= energy > 0 ? energy : 1;
+    }
+  }
+
+  /// Before a quantize step scales inputs or compensates.
+  void note_nearest_errors(std::int64_t index, InputGroup group, const Step& step,
+                           const GroupInputs* inputs, BlockHistory& history) const {
+    if (!std::holds_alternative<QuantizeStep>(step.action)) return;
+    if (inputs == nullptr || !inputs->hessian().defined()) return;
+    for (const LinearKind kind : layers_of(group)) {
+      const std::string module = module_name({index, kind});
+      const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
+      if (form == nullptr) continue;
+      history.nearest_errors[kind] = with_context(concat("compressing ", module), [&] {
+        return nearest_output_error(history.layers.at(kind), inputs->hessian(), form->scheme,
+                                    compute_.num_threads);
+      });
     }
   }
 
@@ -442,6 +463,9 @@ class Walk {
     if (history.output_errors.count(id.kind) > 0) {
       report.relative_output_error = history.output_errors.at(id.kind);
     }
+    if (history.nearest_errors.count(id.kind) > 0) {
+      report.relative_nearest_error = history.nearest_errors.at(id.kind);
+    }
     report.damping_rung = layer.damping_rung;
     report.clipped_share = layer.clipped_share;
     report.input_scale_exponent = layer.scale_exponent;
@@ -469,12 +493,40 @@ class Walk {
     if (model_.config().tie_word_embeddings) {
       writer_.write_head(norm, nullptr);
     } else {
-      WeightValue head = transform_stored(std::string(kHeadModule)).value;
+      WeightValue head = compensates_head() ? compensated_head(norm)
+                                            : transform_stored(std::string(kHeadModule)).value;
       writer_.write_head(norm, &head);
       if (auto* const codes = std::get_if<QuantizedMatrix>(&head)) head_codes_ = std::move(*codes);
     }
     if (texts_.evaluation) set_heads(norm);
     model_.drop(kHeadModule);
+  }
+
+  bool compensates_head() const {
+    const auto* const step = step_of<QuantizeStep>(plan_.steps);
+    return step != nullptr && step->head_rounding == HeadRounding::Gptq &&
+           std::holds_alternative<QuantizedForm>(plan_.forms.find(kHeadModule)->second);
+  }
+
+  /// The head rounded for the hidden states that the compressed blocks give; adds its report.
+  WeightValue compensated_head(const std::vector<float>& final_norm) {
+    const std::string module(kHeadModule);
+    const auto* const step = step_of<QuantizeStep>(plan_.steps);
+    const QuantScheme& scheme = std::get<QuantizedForm>(plan_.forms.at(module)).scheme;
+    GroupInputs inputs(gather_head_inputs(*calibration_, at::tensor(final_norm, at::kFloat),
+                                          model_.config().rms_norm_eps));
+    NewHead head = with_context(concat("compressing ", module), [&] {
+      return quantize_head(model_.matrix(module), inputs, scheme, step->method,
+                           compute_.num_threads);
+    });
+    add_report(module, head.stored.change);
+    TensorReport& report = tensors_.back();
+    report.relative_output_error = head.relative_output_error;
+    report.relative_nearest_error = head.relative_nearest_error;
+    report.damping_rung = head.damping_rung;
+    report.clipped_share = head.clipped_share;
+    report.fallbacks = head.fallbacks;
+    return std::move(head.stored.value);
   }
 
   void set_heads(const std::vector<float>& norm) {

@@ -13,6 +13,7 @@
 #include "quantize/output_clip.h"
 #include "quantize/refine.h"
 #include "quantize/rtn.h"
+#include "stats/hessian.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -186,6 +187,13 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
   layer.codes = std::visit(LayerQuantizer{layer, inputs, scheme, num_threads}, method);
   layer.weight = dequantized(*layer.codes, num_threads);
   return layer;
+}
+
+double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
+                            const QuantScheme& scheme, int num_threads) {
+  const QuantizedMatrix nearest = quantize_rtn(values_of(layer.weight), layer.weight.size(0),
+                                               layer.weight.size(1), scheme, {}, num_threads);
+  return output_energy(layer.dense - dequantized(nearest, num_threads), hessian);
 }
 
 InputScales search_scales(const std::vector<std::pair<const LayerState*, QuantScheme>>& layers,

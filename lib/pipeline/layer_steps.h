@@ -67,6 +67,11 @@ LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& ste
 LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads);
 
+/// tr(D H D^T) of D = dense - weight rounded to the nearest, on a grid without a search: what a
+/// method that looks at the inputs starts from.
+double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
+                            const QuantScheme& scheme, int num_threads);
+
 /// AWQ's scales for the inputs that layers share.
 /// layers: what will be rounded, on which grid. scale_of_column: as ScalableInputs.
 InputScales search_scales(const std::vector<std::pair<const LayerState*, QuantScheme>>& layers,

@@ -17,15 +17,16 @@ constexpr double kOutlier = 5;  // times the mean; OWL's M
 /// Sums over the tokens that pass a block.
 class BlockSums {
  public:
-  void add_input(InputGroup group, const at::Tensor& input) {
-    const at::Tensor squares = input.flatten(0, 1).cpu().to(at::kDouble).square().sum(0);
+  /// inputs, before, after: [tokens, features].
+  void add_input(InputGroup group, const at::Tensor& inputs) {
+    const at::Tensor squares = inputs.cpu().to(at::kDouble).square().sum(0);
     at::Tensor& sum = squares_[static_cast<std::size_t>(group)];
     sum = sum.defined() ? sum + squares : squares;
   }
 
   void add_output(const at::Tensor& before, const at::Tensor& after) {
-    const at::Tensor a = before.flatten(0, 1).to(at::kDouble);
-    const at::Tensor b = after.flatten(0, 1).to(at::kDouble);
+    const at::Tensor a = before.to(at::kDouble);
+    const at::Tensor b = after.to(at::kDouble);
     const at::Tensor energy = b.square().sum(1);
     const at::Tensor cosine =
         (a * b).sum(1) / (a.square().sum(1) * energy).sqrt().clamp_min(1e-300);
@@ -98,11 +99,14 @@ std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindo
     BlockSums sums;
     for_each_piece(states, compute.target.device,
                    [&](std::int64_t begin, std::int64_t end, const at::Tensor& before) {
+                     const auto tokens_of = [&](const at::Tensor& values) {
+                       return states.without_padding(begin, end, values);
+                     };
                      const at::Tensor after = block_forward(
                          computed, rotary, before, [&](InputGroup group, const at::Tensor& input) {
-                           sums.add_input(group, input);
+                           sums.add_input(group, tokens_of(input));
                          });
-                     sums.add_output(before.cpu(), after.cpu());
+                     sums.add_output(tokens_of(before).cpu(), tokens_of(after).cpu());
                      states.windows(begin, end).copy_(after);
                    });
     surveys.push_back(survey_of(block, sums));

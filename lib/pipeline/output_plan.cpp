@@ -42,7 +42,9 @@ std::vector<PlannedTensor> planned_tensors(const ModelFolder& model, const WalkP
                        .actions = explained[i].actions,
                        .shape_before = {report.shape_before[0], report.shape_before[1]},
                        .shape_after = matrices[i].second,
-                       .stored_as = form_name(plan.forms.at(module)),
+                       .stored_as = plan.measured_grids.contains(module)
+                                        ? "measured"
+                                        : form_name(plan.forms.at(module)),
                        .bytes_before = report.bytes_before,
                        .bytes_after = report.bytes_after});
   }
@@ -100,6 +102,12 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
     plan.warnings.push_back(
         "what is cut of which layer is decided on the calibration text; the sizes are those of an "
         "equal share of every layer");
+  }
+
+  if (walk.measures_grids()) {
+    plan.warnings.push_back(
+        "the grids of the decoder blocks' layers are measured on the calibration text; the sizes "
+        "are within the target, but those that layers of equal sensitivity would have");
   }
 
   const HollowModel compressed(walk.output_config(), walk.forms, model.path());

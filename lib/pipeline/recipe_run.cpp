@@ -128,11 +128,7 @@ class RecipeRun {
   }
 
   Report run(const std::string& command) {
-    if (plan_.needs_survey) {
-      plan_ = plan_walk(model_, recipe_,
-                        survey_model(model_, *texts_.walk.calibration, compute_, progress_));
-      clock_.finish_stage("survey");
-    }
+    survey();
     report_ = report_of_input(model_, command);
     std::vector<std::string>& warnings = report_.warnings;
     warnings.insert(warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
@@ -156,6 +152,22 @@ class RecipeRun {
   }
 
  private:
+  /// Measures what decisions before the walk need, and makes them.
+  void survey() {
+    if (!plan_.needs_survey && !plan_.measures_grids()) return;
+    ModelSurvey survey;
+    if (plan_.needs_survey) {
+      survey.blocks = survey_model(model_, *texts_.walk.calibration, compute_, progress_);
+    }
+    if (plan_.measures_grids()) {
+      const auto* const step = step_of<QuantizeStep>(plan_.steps);
+      survey.grid_errors = measure_grid_errors(
+          model_, *texts_.walk.calibration, candidate_schemes(step->weights), compute_, progress_);
+    }
+    plan_ = plan_walk(model_, recipe_, survey);
+    clock_.finish_stage("survey");
+  }
+
   bool exports() const { return step_of<ExportStep>(recipe_.steps) != nullptr; }
 
   std::string checkpoint_folder() const { return exports() ? kCheckpointFolder : ""; }
@@ -225,6 +237,7 @@ class RecipeRun {
     for (TensorReport& tensor : report_.tensors) {
       tensor.relative_weight_error.reset();
       tensor.relative_output_error.reset();
+      tensor.relative_nearest_error.reset();
     }
     StageReport stage = report_.stages.back();
     stage.stage = "recovered";

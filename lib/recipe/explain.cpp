@@ -23,7 +23,18 @@ std::string explain_step(const MaskStep& step, const NamedMatrix& matrix) {
   return concat("mask ", method_name(step.method), " ", describe(step.pattern));
 }
 
+/// The method that a matrix is rounded by.
+std::string rounding_name(const QuantizeStep& step, MatrixRole role) {
+  if (role == MatrixRole::Head && step.head_rounding == HeadRounding::Gptq) return "gptq";
+  // tables are rounded to nearest by methods that look at a layer's inputs
+  const bool knows_inputs = calibration_need(step.method) != CalibrationNeed::None;
+  return role != MatrixRole::Block && knows_inputs ? "rtn" : std::string(method_name(step.method));
+}
+
 std::string explain_step(const QuantizeStep& step, const NamedMatrix& matrix) {
+  if (is_grid_open(step, matrix)) {
+    return concat(rounding_name(step, matrix.role), ", on a grid measured for the size target");
+  }
   const auto rule = std::find_if(
       step.rules.begin(), step.rules.end(),
       [&](const QuantizeStep::Rule& other) { return targets(other.targets, matrix.module); });
@@ -31,12 +42,7 @@ std::string explain_step(const QuantizeStep& step, const NamedMatrix& matrix) {
       rule == step.rules.end() ? "" : concat(" (rule ", rule - step.rules.begin() + 1, ")");
   const std::optional<QuantScheme> scheme = scheme_of(step, matrix);
   if (!scheme) return "stays floating" + origin;
-  // tables are rounded to nearest by methods that look at a layer's inputs
-  const bool knows_inputs = calibration_need(step.method) != CalibrationNeed::None;
-  const std::string method = matrix.role != MatrixRole::Block && knows_inputs
-                                 ? std::string("rtn")
-                                 : std::string(method_name(step.method));
-  return concat(method, " ", describe(*scheme), origin);
+  return concat(rounding_name(step, matrix.role), " ", describe(*scheme), origin);
 }
 
 std::string explain_step(const RecoverStep&, const NamedMatrix&) {
@@ -58,10 +64,15 @@ std::string describe(const QuantScheme& scheme) {
 
 std::vector<ModuleExplanation> explain_recipe(const Recipe& recipe,
                                               const std::vector<NamedMatrix>& modules) {
+  std::vector<Step> steps = recipe.steps;
+  for (Step& step : steps) {
+    auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+    if (quantize != nullptr) *quantize = with_precision_rule(std::move(*quantize), modules);
+  }
   std::vector<ModuleExplanation> out;
   for (const NamedMatrix& matrix : modules) {
     ModuleExplanation explanation{.module = matrix.module, .actions = {}};
-    for (const Step& step : recipe.steps) {
+    for (const Step& step : steps) {
       const std::string action =
           std::visit([&](const auto& body) { return explain_step(body, matrix); }, step.action);
       if (!action.empty()) explanation.actions.push_back(concat(step.id, ": ", action));

@@ -212,7 +212,11 @@ constexpr std::array kSchemeFields{kBitsField, kGroupSizeField, kSymmetricField}
 constexpr std::array kTableFields{kBitsField, kGroupSizeField, kSymmetricField, kSkipField};
 constexpr Shape kWeightsShape{"quantize.weights", kSchemeFields};
 constexpr Shape kEmbeddingShape{"quantize.embedding", kTableFields};
-constexpr Shape kHeadShape{"quantize.head", kTableFields};
+constexpr std::array<std::string_view, 2> kHeadRoundings{"nearest", "gptq"};
+constexpr std::array kHeadFields{
+    kBitsField, kGroupSizeField, kSymmetricField, kSkipField,
+    Field{.key = "rounding", .kind = FieldKind::Choice, .choices = kHeadRoundings}};
+constexpr Shape kHeadShape{"quantize.head", kHeadFields};
 constexpr Shape kRuleWeightsShape{"quantize.rules.weights", kSchemeFields};
 
 constexpr std::array kRuleFields{
@@ -225,6 +229,7 @@ constexpr std::array kRuleFields{
 constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 
 constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
+constexpr std::array<std::string_view, 2> kPrecisions{"uniform", "outer-8bit"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
           .kind = FieldKind::Choice,
@@ -234,6 +239,9 @@ constexpr std::array kQuantizeFields{
     Field{.key = "embedding", .kind = FieldKind::Object, .shape = &kEmbeddingShape},
     Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
     Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
+    Field{.key = "precision", .kind = FieldKind::Choice, .choices = kPrecisions},
+    Field{.key = "target_size", .kind = FieldKind::Size},
+    Field{.key = "target_bpw", .kind = FieldKind::Number},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};

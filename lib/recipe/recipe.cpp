@@ -292,12 +292,72 @@ class StepReader {
     return rule;
   }
 
+  void read_head_rounding(const ObjectReader& body, QuantizeStep& step) {
+    const ObjectReader head = body.object("head");
+    if (head.text("rounding", "nearest") != "gptq") return;
+    step.head_rounding = HeadRounding::Gptq;
+    if (!step.head) {
+      contradiction(head.at("rounding"), "rounding beside skip: true",
+                    "a skipped weight is not rounded");
+    }
+    if (calibration_need(step.method) == CalibrationNeed::None) {
+      contradiction(head.at("rounding"),
+                    concat("head.rounding: gptq beside method: ", method_name(step.method)),
+                    "it needs the inputs that gptq and awq gather: use one of them");
+    }
+  }
+
+  void read_precision(const ObjectReader& body, QuantizeStep& step) {
+    if (body.text("precision", "uniform") == "outer-8bit") {
+      step.precision = PrecisionRule::OuterDown;
+      if (step.head && step.head->bits < 8) {
+        contradiction(body.at("precision"),
+                      concat("precision: outer-8bit beside a head of ", step.head->bits, " bits"),
+                      "it keeps the head at 8 bits: delete one of the two");
+      }
+    }
+    if (body.has("target_size")) {
+      step.size_target = TotalBytes{
+          static_cast<std::int64_t>(parse_size(body.text("target_size", "")).value_or(1))};
+    }
+    if (body.has("target_bpw")) step.size_target = BitsPerWeight{body.share("target_bpw", 1)};
+    if (step.size_target) check_size_target(body);
+  }
+
+  /// at: the key that names the target.
+  void check_size_target(const ObjectReader& body) {
+    const std::string_view key = body.has("target_size") ? "target_size" : "target_bpw";
+    const auto refuse = [&](const std::string& what, const std::string& hint) {
+      contradiction(body.at(key), concat(key, " ", what), hint);
+    };
+    if (body.has("target_size") && body.has("target_bpw")) {
+      refuse("beside target_bpw", "they decide on the same grids: keep one");
+    }
+    if (body.text("precision", "uniform") != "uniform") {
+      refuse("beside precision: outer-8bit", "they decide on the same grids: keep one");
+    }
+    for (const std::string_view chosen : {"bits", "group_size"}) {
+      if (!body.object("weights").has(chosen)) continue;
+      refuse(concat("beside weights.", chosen), "the grids are chosen: delete that key");
+    }
+    if (!has_calibration_) {
+      refuse("without calibration text", "add `calibration: {text: ...}` to the recipe");
+    }
+    if (dropped_ || pruned_ || masked_) {
+      refuse("behind drop_layers, prune or mask",
+             "errors are measured on the model as it is read: write the smaller model first, then "
+             "quantize it with another recipe");
+    }
+  }
+
   QuantizeStep read_quantize(const ObjectReader& body) {
     QuantizeStep step{.method = read_quantize_method(body)};
     check_calibration(calibration_need(step.method), body, "method");
     step.weights = read_scheme(body.object("weights"), step.weights);
     step.embedding = read_table(body.object("embedding"), *step.embedding);
     step.head = read_table(body.object("head"), *step.head);
+    read_head_rounding(body, step);
+    read_precision(body, step);
     const YamlNode* const rules = body.find("rules");
     if (rules == nullptr) return step;
     for (const YamlNode& item : rules->items) step.rules.push_back(read_rule(item, step.weights));

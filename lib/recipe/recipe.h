@@ -46,6 +46,31 @@ struct MaskStep {
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 
+/// Which layers get more bits than the others without being named.
+enum class PrecisionRule {
+  Uniform,    ///< none
+  OuterDown,  ///< 8 bits for down_proj of the first and the last eighth of the decoder blocks, and
+              ///< for the head: the layers that 4 bits hurt most where nothing is measured
+};
+
+/// What is written must not take more bytes: the artifact's files, or the weights of a model
+/// folder.
+struct TotalBytes {
+  std::int64_t bytes = 0;
+};
+/// What the decoder blocks' linear layers take as stored, scales and zero points included, divided
+/// by their weights.
+struct BitsPerWeight {
+  double bits = 0;
+};
+using SizeTarget = std::variant<TotalBytes, BitsPerWeight>;
+
+/// How a quantized head is rounded that is not tied to the embedding.
+enum class HeadRounding {
+  Nearest,
+  Gptq,  ///< on the second moments of the final hidden states
+};
+
 /// Puts weights on the integer grid. Rules: the first that matches a module wins.
 struct QuantizeStep {
   struct Rule {
@@ -58,6 +83,11 @@ struct QuantizeStep {
   std::optional<QuantScheme> embedding = QuantScheme{.bits = 8};  ///< nothing: stays floating
   std::optional<QuantScheme> head = QuantScheme{.bits = 8};
   std::vector<Rule> rules = {};
+  PrecisionRule precision = PrecisionRule::Uniform;
+  /// The grids of the blocks' layers that no rule names are chosen among candidate_schemes(), by
+  /// measured error, to keep within it.
+  std::optional<SizeTarget> size_target = {};
+  HeadRounding head_rounding = HeadRounding::Nearest;
 };
 
 /// Text that a model is trained on.
@@ -188,6 +218,16 @@ struct NamedMatrix {
   std::int64_t in_features = 0;
   MatrixRole role = MatrixRole::Block;
 };
+
+/// The grids that a size target chooses among, with as many zero points as `weights`.
+std::vector<QuantScheme> candidate_schemes(const QuantScheme& weights);
+
+/// The step with its precision rule spelled out as rules behind its own. modules: every matrix of
+/// the model, decoder blocks in order.
+QuantizeStep with_precision_rule(QuantizeStep step, const std::vector<NamedMatrix>& modules);
+
+/// Whether a size target decides on the matrix's grid.
+bool is_grid_open(const QuantizeStep& step, const NamedMatrix& matrix);
 
 /// The grid a quantize step gives a matrix: of the first rule that matches, else of the step for
 /// the matrix's role. Nothing when the matrix stays floating.

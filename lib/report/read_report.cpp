@@ -128,6 +128,7 @@ TensorReport read_tensor(const ReportReader& in) {
   out.sparsity_target = in.optional_number("sparsity_target");
   out.sparsity = in.number("sparsity");
   out.relative_output_error = in.optional_number("relative_output_error");
+  out.relative_nearest_error = in.optional_number("relative_nearest_error");
   out.damping_rung = in.optional_integer("damping_rung");
   out.clipped_share = in.optional_number("clipped_share");
   out.input_scale_exponent = in.optional_number("input_scale_exponent");

@@ -26,6 +26,9 @@ struct TensorReport {
   std::optional<double> relative_output_error =
       {};  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
            ///< calibration text, W as for the weight error
+  std::optional<double> relative_nearest_error =
+      {};  ///< the same, had the quantize step rounded to the nearest on a grid of the same bits
+           ///< and groups, without search or compensation
   std::optional<std::int64_t> damping_rung =
       {};                                    ///< how often the damping of the Hessian was raised
   std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1

@@ -158,6 +158,7 @@ class ReportWriter {
     out["sparsity"] = number(tensor.sparsity);
     put(out, "relative_weight_error", tensor.relative_weight_error);
     put(out, "relative_output_error", tensor.relative_output_error);
+    put(out, "relative_nearest_error", tensor.relative_nearest_error);
     put_exact(out, "damping_rung", tensor.damping_rung);
     put(out, "clipped_share", tensor.clipped_share);
     put(out, "input_scale_exponent", tensor.input_scale_exponent);

@@ -101,6 +101,7 @@ inline Report sample_report() {
                      .sparsity_target = 0.1,
                      .sparsity = 0.11,
                      .relative_output_error = 0.0375,
+                     .relative_nearest_error = 0.0625,
                      .damping_rung = 1,
                      .clipped_share = 0.0025,
                      .input_scale_exponent = 0.45,

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
+#include "recipe/fields.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -60,6 +61,60 @@ QuantizeMethod parse_method(const QuantizeOptions& options) {
   if (options.method == "rtn") return rtn_options(options);
   if (!options.clip.empty()) refuse_clip(options, "it finds each group's range itself");
   return HqqOptions{.iterations = options.hqq_iterations};
+}
+
+std::optional<SizeTarget> size_target(const QuantizeOptions& options) {
+  if (options.target_bpw > 0) return BitsPerWeight{options.target_bpw};
+  if (options.target_size.empty()) return std::nullopt;
+  const std::optional<double> bytes = parse_size(options.target_size);
+  if (!bytes) {
+    throw Error(ErrorKind::Usage, "U-TARGET",
+                concat("--target-size: expected a size such as 12MB or 4GiB, found \"",
+                       options.target_size, "\""));
+  }
+  return TotalBytes{static_cast<std::int64_t>(*bytes)};
+}
+
+HeadRounding head_rounding(const QuantizeOptions& options) {
+  if (options.head_rounding == "nearest") return HeadRounding::Nearest;
+  const bool knows_inputs = options.method == "gptq" || options.method == "awq";
+  if (!knows_inputs || options.head_bits == "none") {
+    throw Error(ErrorKind::Usage, "U-HEAD",
+                concat("--head-rounding gptq does not go with ",
+                       knows_inputs ? "--head-bits none: a floating head is not rounded"
+                                    : concat("--method ", options.method,
+                                             ": it needs the inputs that gptq and awq gather")));
+  }
+  return HeadRounding::Gptq;
+}
+
+PrecisionRule precision_rule(const QuantizeOptions& options) {
+  if (options.precision == "uniform") return PrecisionRule::Uniform;
+  if (options.head_bits == "4") {
+    throw Error(ErrorKind::Usage, "U-PRECISION",
+                "--precision outer-8bit keeps the head at 8 bits; leave out --head-bits 4");
+  }
+  return PrecisionRule::OuterDown;
+}
+
+/// The flags that choose grids by measured error.
+void add_target_flags(CLI::App& command, QuantizeOptions& options) {
+  CLI::Option* const size = command.add_option(
+      "--target-size", options.target_size,
+      "choose each layer's grid by its measured error, so that the weights take at most so much: "
+      "12MB, 4GiB; needs --calibration");
+  CLI::Option* const bits =
+      command
+          .add_option("--target-bpw", options.target_bpw,
+                      "the same, for at most so many bits a weight of the linear layers, scales "
+                      "counted: 4.5")
+          ->check(CLI::PositiveNumber);
+  size->excludes(bits);
+  for (CLI::Option* const target : {size, bits}) {
+    for (const char* const chosen : {"--bits", "--group-size", "--precision"}) {
+      target->excludes(command.get_option(chosen));
+    }
+  }
 }
 
 RecoverStep qat_step(const QuantizeOptions& options) {
@@ -146,6 +201,19 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
                    "8, 4 or none; a tied head follows the embedding")
       ->check(CLI::IsMember({"8", "4", "none"}))
       ->capture_default_str();
+  command
+      ->add_option("--head-rounding", options.head_rounding,
+                   "how a head that is not tied is rounded: nearest, or gptq on the final hidden "
+                   "states; with gptq and awq")
+      ->check(CLI::IsMember({"nearest", "gptq"}))
+      ->capture_default_str();
+  command
+      ->add_option("--precision", options.precision,
+                   "outer-8bit: 8 bits for the head and for down_proj of the first and last eighth "
+                   "of the blocks; needs no text")
+      ->check(CLI::IsMember({"uniform", "outer-8bit"}))
+      ->capture_default_str();
+  add_target_flags(*command, options);
   command->add_option(
       "--keep", options.keep,
       "layers that stay floating, for example '*.down_proj'; may be given several times");
@@ -167,6 +235,9 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       "Examples:\n"
       "  edgecompress quantize --model llama -o llama-gptq --method gptq --calibration calib.txt "
       "--asymmetric\n"
+      "  edgecompress quantize --model llama -o llama-mixed --method gptq --calibration "
+      "calib.jsonl "
+      "--asymmetric --target-size 12MB\n"
       "  edgecompress quantize --model llama -o llama-int4 --bits 4 --group-size 64 --clip "
       "weight-error\n"
       "  edgecompress quantize --model llama -o llama-int8 --bits 8 --group-size channel --text "
@@ -184,6 +255,9 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
       .symmetry = options.asymmetric ? Symmetry::Asymmetric : Symmetry::Symmetric};
   step.embedding = table_scheme(options.embedding_bits);
   step.head = table_scheme(options.head_bits);
+  step.head_rounding = head_rounding(options);
+  step.precision = precision_rule(options);
+  step.size_target = size_target(options);
   if (!options.keep.empty()) {
     step.rules.push_back(
         {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});

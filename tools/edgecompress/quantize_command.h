@@ -28,6 +28,10 @@ struct QuantizeOptions {
   std::string rounding = "nearest";  ///< of awq
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
+  std::string head_rounding = "nearest";
+  std::string precision = "uniform";
+  std::string target_size;  ///< "12MB"; empty: none
+  double target_bpw = 0;    ///< bits per weight; 0: none
   std::string qat = "never";
   std::filesystem::path training_text;  ///< empty: the calibration text
   std::vector<std::string> keep;        ///< patterns of modules that stay floating

@@ -57,7 +57,8 @@ void add_dry_run_flag(CLI::App& command, OutputFlags& flags) {
 
 void add_calibration_flags(CLI::App& command, CalibrationFlags& flags) {
   command.add_option("--calibration", flags.text,
-                     "UTF-8 text for methods that look at activations");
+                     "UTF-8 text for methods that look at activations, or JSON lines (*.jsonl) "
+                     "with \"text\" or \"input_ids\"");
   command.add_option("--samples", flags.samples, "calibration samples")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
