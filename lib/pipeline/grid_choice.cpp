@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "llama/linear_layers.h"
-#include "pipeline/walk_plan.h"
 #include "quantize/grid_allocation.h"
 #include "report/text_numbers.h"
 
@@ -27,11 +26,19 @@ double expected_error(const QuantScheme& grid) {
   return std::log(static_cast<double>(grid.group_size)) / std::pow(4.0, grid.bits);
 }
 
+/// As MatMulNBits holds it: packed codes, float scales, packed zero points, rows one by one.
+std::int64_t packed_bytes(MatrixShape shape, const QuantScheme& grid) {
+  const std::int64_t groups = grid.groups_per_row(shape.in_features);
+  const std::int64_t codes = groups * grid.group_length(shape.in_features) * grid.bits / 8;
+  const std::int64_t zero_points =
+      grid.symmetry == Symmetry::Asymmetric ? (groups * grid.bits + 7) / 8 : 0;
+  return shape.out_features *
+         (codes + groups * static_cast<std::int64_t>(sizeof(float)) + zero_points);
+}
+
 std::int64_t bytes_of(const TiedLayers& layers, const QuantScheme& grid) {
   std::int64_t bytes = 0;
-  for (const auto& [module, shape] : layers.modules) {
-    bytes += stored_bytes(module, shape, QuantizedForm{grid});
-  }
+  for (const auto& [module, shape] : layers.modules) bytes += packed_bytes(shape, grid);
   return bytes;
 }
 
@@ -91,39 +98,39 @@ class GridChooser {
     return choice;
   }
 
-  std::int64_t stored(const Choice& choice) const {
+  std::int64_t packed(const Choice& choice) const {
     std::int64_t bytes = 0;
     for (std::size_t i = 0; i < choice.size(); ++i) bytes += items_[i][choice[i]].bytes;
     return bytes;
   }
 
-  std::int64_t written(const Choice& choice) const {
+  std::int64_t artifact(const Choice& choice) const {
     WeightForms forms = question_.forms;
     for (std::size_t i = 0; i < choice.size(); ++i) {
       for (const auto& [module, shape] : layers_[i].modules) {
         forms.insert_or_assign(module, QuantizedForm{grids_[choice[i]]});
       }
     }
-    return question_.written_bytes(forms);
+    return question_.artifact_bytes(forms);
   }
 
-  /// What is written is not quite the sum of what layers take stored alone (fused products, the
-  /// graph's own size), so the room for it is made smaller until what is written fits.
+  /// An artifact is not quite the sum of what layers take alone (the graph's own size, other
+  /// formats), so the room for them is made smaller until it fits.
   Choice within_total(std::int64_t limit) const {
     Choice best = smallest();
-    const std::int64_t least = written(best);
+    const std::int64_t least = artifact(best);
     if (least > limit) {
       throw Error(
           ErrorKind::Unsupported, "U-SIZE",
-          concat("the smallest size that 4 bits in groups of 128 reach is ", least, " bytes (",
+          concat("the smallest artifact that 4 bits in groups of 128 reach is ", least, " bytes (",
                  size_text(least), "), the target is ", limit, " (", size_text(limit),
                  "); give a larger target, or fewer bits for the embedding and the head"));
     }
-    std::int64_t room = limit - (least - stored(best));
+    std::int64_t room = limit - (least - packed(best));
     for (int i = 0; i < kMostTries; ++i) {
       const std::optional<Choice> choice = allocate(room);
       if (!choice) break;
-      const std::int64_t over = written(*choice) - limit;
+      const std::int64_t over = artifact(*choice) - limit;
       if (over <= 0) return *choice;
       room -= over;
     }
@@ -142,7 +149,7 @@ class GridChooser {
         if (std::holds_alternative<FloatForm>(form)) continue;
         weights += shape.out_features * shape.in_features;
         if (!is_grid_open(question_.step, {.module = module})) {
-          fixed += stored_bytes(module, shape, form);
+          fixed += packed_bytes(shape, std::get<QuantizedForm>(form).scheme);
         }
       }
     }
@@ -155,7 +162,7 @@ class GridChooser {
     if (choice) return *choice;
     throw Error(ErrorKind::Unsupported, "U-SIZE",
                 concat("the fewest bits a weight that 4 bits in groups of 128 reach are ",
-                       bits(stored(smallest()) + fixed), ", the target is ", target.bits,
+                       bits(packed(smallest()) + fixed), ", the target is ", target.bits,
                        "; scales and zero points count"));
   }
 

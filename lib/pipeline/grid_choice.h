@@ -18,8 +18,8 @@ struct GridQuestion {
   const WeightForms& forms;                    ///< of all matrices; those of open grids are ignored
   const std::vector<BlockGridErrors>& errors;  ///< of candidate_schemes(), of every block; or
                                                ///< empty: as if all layers were alike
-  /// Bytes of what is written when the matrices have these forms.
-  std::function<std::int64_t(const WeightForms&)> written_bytes;
+  /// Bytes of the artifact when the matrices have these forms.
+  std::function<std::int64_t(const WeightForms&)> artifact_bytes;
 };
 
 /// Chooses the grids that a step's rules leave open: of all choices within the size target the one

@@ -84,13 +84,13 @@ std::vector<NamedMatrix> named_matrices(const LlamaConfig& config) {
   return matrices;
 }
 
-/// Bytes of what a recipe writes when the model's matrices have these forms.
-std::int64_t written_bytes(const ModelFolder& model, const Recipe& recipe,
-                           const LlamaConfig& config, const WeightForms& forms) {
+/// Bytes of the artifact when the model's matrices have these forms: of the recipe's export, or of
+/// a genai one.
+std::int64_t artifact_bytes(const ModelFolder& model, const Recipe& recipe,
+                            const LlamaConfig& config, const WeightForms& forms) {
   const HollowModel written(config, forms, model.path());
   const auto* const step = step_of<ExportStep>(recipe.steps);
-  if (step == nullptr) return static_cast<std::int64_t>(written.folder().store().total_bytes());
-  ExportOptions exporting = export_options(*step, 1);
+  ExportOptions exporting = step == nullptr ? ExportOptions{} : export_options(*step, 1);
   exporting.sparse.reset();  // as plan_output: the size of the dense twin
   return static_cast<std::int64_t>(plan_onnx(written.folder(), exporting).total());
 }
@@ -216,8 +216,8 @@ class Planner {
                                  .step = *quantize,
                                  .forms = given,
                                  .errors = survey_.grid_errors,
-                                 .written_bytes = [&](const WeightForms& forms) {
-                                   return written_bytes(model_, recipe_, config, forms);
+                                 .artifact_bytes = [&](const WeightForms& forms) {
+                                   return artifact_bytes(model_, recipe_, config, forms);
                                  }});
           });
       for (const QuantizeStep::Rule& rule : rules) {

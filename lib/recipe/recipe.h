@@ -53,13 +53,13 @@ enum class PrecisionRule {
               ///< for the head: the layers that 4 bits hurt most where nothing is measured
 };
 
-/// What is written must not take more bytes: the artifact's files, or the weights of a model
-/// folder.
+/// The artifact's files must not take more bytes. Without an export step: those of the genai
+/// artifact that could be made.
 struct TotalBytes {
   std::int64_t bytes = 0;
 };
-/// What the decoder blocks' linear layers take as stored, scales and zero points included, divided
-/// by their weights.
+/// What the decoder blocks' linear layers take in an artifact, scales and zero points included,
+/// divided by their weights.
 struct BitsPerWeight {
   double bits = 0;
 };

@@ -101,8 +101,8 @@ PrecisionRule precision_rule(const QuantizeOptions& options) {
 void add_target_flags(CLI::App& command, QuantizeOptions& options) {
   CLI::Option* const size = command.add_option(
       "--target-size", options.target_size,
-      "choose each layer's grid by its measured error, so that the weights take at most so much: "
-      "12MB, 4GiB; needs --calibration");
+      "choose each layer's grid by its measured error, so that the exported artifact takes at most "
+      "so much: 12MB, 4GiB; needs --calibration");
   CLI::Option* const bits =
       command
           .add_option("--target-bpw", options.target_bpw,
