@@ -10,6 +10,7 @@
 #include "quantize/rtn.h"
 #include "stats/hessian.h"
 #include "tensor/aten.h"
+#include "tensor/ordered_sum.h"
 
 namespace edgecompress {
 namespace {
@@ -48,6 +49,15 @@ std::vector<double> grid_errors(const at::Tensor& weight, const at::Tensor& hess
   return errors;
 }
 
+/// The mean over tokens of what changed of each token's state, as a share of its energy.
+/// [tokens, hidden_size] each.
+double mean_disturbance(const at::Tensor& changed, const at::Tensor& expected) {
+  const at::Tensor exact = expected.to(at::kDouble);
+  const at::Tensor energy = exact.square().sum(1).clamp_min(1e-300);
+  const at::Tensor lost = (changed.to(at::kDouble) - exact).square().sum(1);
+  return ordered_sum(lost / energy) / static_cast<double>(exact.size(0));
+}
+
 class GridSurvey {
  public:
   GridSurvey(const ModelFolder& model, const TokenWindows& text,
@@ -61,6 +71,7 @@ class GridSurvey {
   BlockGridErrors measure(std::int64_t index) {
     const BlockWeights block = load_block(model_, index, compute_.num_threads);
     const BlockWeights computed = to_target(block, compute_.target);
+    const std::array<double, kInputGroups.size()> disturbances = disturb(index, block);
     SequentialBlock tokens(states_, rotary_, compute_.target, compute_.storage);
     BlockGridErrors errors;
     for (const InputGroup group : kInputGroups) {
@@ -75,12 +86,45 @@ class GridSurvey {
             });
         for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += layer[i];
       }
+      scale_to(sums, disturbances[static_cast<std::size_t>(group)]);
     }
     tokens.finish(computed);
     return errors;
   }
 
  private:
+  /// Errors in proportion, that of the first grid as given.
+  static void scale_to(std::vector<double>& errors, double first) {
+    const double factor = errors.front() > 0 ? first / errors.front() : 0;
+    for (double& error : errors) error *= factor;
+  }
+
+  /// For each group, what rounding it alone to the first grid does to the states behind the block,
+  /// over the tokens of one piece.
+  std::array<double, kInputGroups.size()> disturb(std::int64_t index, const BlockWeights& block) {
+    const std::int64_t end = std::min(windows_at_once(states_.length()), states_.count());
+    const at::Tensor hidden = states_.windows(0, end).to(compute_.target.device);
+    const auto behind = [&](const BlockWeights& weights) {
+      const at::Tensor states =
+          block_forward(to_target(weights, compute_.target), rotary_, hidden, {});
+      return states_.without_padding(0, end, states).cpu();
+    };
+    const at::Tensor expected = behind(block);
+    std::array<double, kInputGroups.size()> disturbances{};
+    for (const InputGroup group : kInputGroups) {
+      BlockWeights changed = block;
+      for (const LinearKind kind : kLinearKinds) {
+        if (input_group(kind) != group) continue;
+        changed.weight(kind) = with_context(concat("rounding ", module_name({index, kind})), [&] {
+          return rounded(block.weight(kind).contiguous(), grids_.front(), compute_.num_threads);
+        });
+      }
+      disturbances[static_cast<std::size_t>(group)] = mean_disturbance(behind(changed), expected);
+    }
+    states_.release(0, end);
+    return disturbances;
+  }
+
   const ModelFolder& model_;
   const std::vector<QuantScheme>& grids_;
   const EvaluationOptions& compute_;
