@@ -99,6 +99,9 @@ class GridSurvey {
     for (double& error : errors) error *= factor;
   }
 
+  /// Summing the layers' own errors instead loses more: q and k err by as much as v, but matter
+  /// less (perplexity 32.27 instead of 32.03 on tests/models/mini-llama at 2.67 MiB).
+  ///
   /// For each group, what rounding it alone to the first grid does to the states behind the block,
   /// over the tokens of one piece.
   std::array<double, kInputGroups.size()> disturb(std::int64_t index, const BlockWeights& block) {
