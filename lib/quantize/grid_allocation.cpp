@@ -43,9 +43,10 @@ Units units_of(std::span<const std::vector<StorageOption>> items) {
 }
 
 /// The least errors of the items so far, by what they take together, and how they are reached.
-class Table {
+class LeastErrors {
  public:
-  explicit Table(std::int64_t steps) : errors_(static_cast<std::size_t>(steps) + 1, kUnreachable) {
+  explicit LeastErrors(std::int64_t steps)
+      : errors_(static_cast<std::size_t>(steps) + 1, kUnreachable) {
     errors_.front() = 0;
   }
 
@@ -93,7 +94,7 @@ std::optional<std::vector<std::size_t>> allocate_grids(
   for (const std::vector<StorageOption>& options : items) least += smallest_bytes(options);
   if (least > budget) return std::nullopt;
   const Units units = units_of(items);
-  Table table(std::min((budget - least) / units.bytes, kMostSteps));
+  LeastErrors table(std::min((budget - least) / units.bytes, kMostSteps));
   for (const std::vector<StorageOption>& options : items) table.add(options, units);
   return table.choice(items, units);
 }
