@@ -93,6 +93,9 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
   const std::uint64_t budget =
       options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
   plan.memory = memory_need(walk, expected_text_sizes(walk, recipe));
+  if (const auto* const recovery = step_of<RecoverStep>(recipe.steps)) {
+    add_training_need(plan.memory, walk, *recovery, expected_training_size(*recovery));
+  }
   const std::uint64_t left = budget - std::min(budget, plan.memory.least());
   plan.states_in_memory = std::min(plan.memory.states, left);
   plan.warnings = walk.warnings;
@@ -143,7 +146,8 @@ Json plan_json(const OutputPlan& plan) {
   out["memory"] = {
       {"program_bytes", plan.memory.program},         {"blocks_bytes", plan.memory.blocks},
       {"tables_bytes", plan.memory.tables},           {"hessians_bytes", plan.memory.hessians},
-      {"hidden_states_bytes", plan.states_in_memory}, {"forward_bytes", plan.memory.forward}};
+      {"hidden_states_bytes", plan.states_in_memory}, {"forward_bytes", plan.memory.forward},
+      {"training_bytes", plan.memory.training}};
   out["peak_disk_bytes"] = plan.peak_disk_bytes;
   out["tensors"] = Json::array();
   for (const PlannedTensor& tensor : plan.tensors) {

@@ -124,7 +124,11 @@ class RecipeRun {
                  options.resume) {
     const std::uint64_t budget =
         options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
-    compute_.storage = storage_within(budget, memory_need(plan_, text_sizes(texts_.walk)));
+    MemoryNeed need = memory_need(plan_, text_sizes(texts_.walk));
+    if (const auto* const step = step_of<RecoverStep>(recipe_.steps)) {
+      add_training_need(need, plan_, *step, {texts_.training->count, texts_.training->length});
+    }
+    compute_.storage = storage_within(budget, need);
   }
 
   Report run(const std::string& command) {
@@ -202,22 +206,24 @@ class RecipeRun {
 
   void recover_checkpoint(const RecoverStep& step) {
     const std::filesystem::path untrained = output_.path() / kUntrainedFolder;
+    RecoveryReport recovery;
     {
       const ModelFolder start = ModelFolder::open(untrained);
       CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
-      report_.training = recover(
-          {.model = start,
-           .teacher = &model_,
-           .windows = *texts_.training,
-           .options = resolve_training(step.choice, start, &model_),
-           .gate = step.gate},
-          compute_, writer, {.progress = progress_, .stop_requested = options_.stop_requested});
+      TrainingJournal journal(output_, journal_);
+      recovery = recover({.model = start,
+                          .teacher = &model_,
+                          .windows = *texts_.training,
+                          .options = resolve_training(step.choice, start, &model_),
+                          .gate = step.gate},
+                         compute_, {.staged = output_, .writer = writer, .journal = journal},
+                         {.progress = progress_, .stop_requested = options_.stop_requested});
       checkpoint_files_ = writer.finish(model_);
     }
-    report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),
-                            report_.training->warnings.end());
+    const bool changed = recovery.changed();
+    add_recovery(report_, std::move(recovery));
     clock_.finish_stage("train");
-    if (report_.training->kept_step > 0) describe_recovery();
+    if (changed) describe_recovery();
   }
 
   /// What the walk measured of the last stage holds no longer.
@@ -304,6 +310,7 @@ class RecipeRun {
   void publish() {
     // until here: an interrupted training starts again from it
     std::filesystem::remove_all(output_.path() / kUntrainedFolder);
+    std::filesystem::remove_all(output_.path() / kTrainedBlocksFolder);
     std::map<std::string, std::string> files = artifact_files_;
     compressed_.reset();
     if (exports() && options_.checkpoint == Checkpoint::Discard) {

@@ -225,6 +225,7 @@ constexpr std::array kRuleFields{
 constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 
 constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
+constexpr std::array<std::string_view, 3> kTrainingPhases{"end-to-end", "blocks", "both"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
           .kind = FieldKind::Choice,
@@ -235,6 +236,7 @@ constexpr std::array kQuantizeFields{
     Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
     Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
+    Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhases},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
@@ -250,6 +252,10 @@ constexpr std::array kRecoverFields{
     Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "learning_rate", .kind = FieldKind::Share},
     Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "phases", .kind = FieldKind::Choice, .choices = kTrainingPhases},
+    Field{.key = "block_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "block_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "block_scale_learning_rate", .kind = FieldKind::Share},
     Field{.key = "held_out", .kind = FieldKind::Share},
     Field{.key = "gate", .kind = FieldKind::Share},
 };

@@ -327,6 +327,11 @@ class StepReader {
     return step;
   }
 
+  static TrainingPhases training_phases(const std::string& name) {
+    if (name == "blocks") return TrainingPhases::Blocks;
+    return name == "both" ? TrainingPhases::Both : TrainingPhases::EndToEnd;
+  }
+
   static void read_training(const ObjectReader& body, TrainingChoice& choice) {
     if (body.has("train")) {
       choice.part =
@@ -337,6 +342,12 @@ class StepReader {
           body.text("loss", "") == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
     }
     TrainingOptions& options = choice.options;
+    if (body.has("phases")) options.phases = training_phases(body.text("phases", ""));
+    BlockTrainingOptions& blocks = options.blocks;
+    blocks.epochs = body.integer("block_epochs", blocks.epochs);
+    blocks.learning_rate = body.share("block_learning_rate", blocks.learning_rate);
+    blocks.scale_learning_rate =
+        body.share("block_scale_learning_rate", blocks.scale_learning_rate);
     options.epochs = body.integer("epochs", options.epochs);
     options.batch = body.integer("batch", options.batch);
     options.learning_rate = body.share("learning_rate", options.learning_rate);
@@ -350,6 +361,9 @@ class StepReader {
     if (qat == "never") return;
     RecoverStep step = read_recover(ObjectReader(nullptr), body.at("qat"));
     if (qat == "auto") step.gate = kDefaultRecoveryGate;
+    if (body.has("qat_phases")) {
+      step.choice.options.phases = training_phases(body.text("qat_phases", ""));
+    }
     recovered_ = true;
     steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});
   }

@@ -178,6 +178,33 @@ TrainingReport read_training(const ReportReader& in) {
   return out;
 }
 
+TrainedBlockReport read_trained_block(const ReportReader& in) {
+  return {.block = in.integer("block"),
+          .trained_parameters = in.integer("trained_parameters"),
+          .steps_planned = in.integer("steps_planned"),
+          .steps_done = in.integer("steps_done"),
+          .kept_step = in.integer("kept_step"),
+          .held_out_loss_before = in.number("held_out_loss_before"),
+          .held_out_loss_after = in.number("held_out_loss_after")};
+}
+
+BlockTrainingReport read_block_training(const ReportReader& in) {
+  BlockTrainingReport out;
+  out.text = in.text("text");
+  out.token_sha256 = in.text("token_sha256");
+  out.window = in.integer("window");
+  out.training_windows = in.integer("training_windows");
+  out.held_out_windows = in.integer("held_out_windows");
+  out.perplexity_before = in.number("perplexity_before");
+  out.perplexity_after = in.number("perplexity_after");
+  out.kept = in.boolean("kept");
+  out.gate = in.optional_number("gate");
+  out.perplexity_increase = in.optional_number("perplexity_increase");
+  in.each("blocks",
+          [&](const ReportReader& block) { out.blocks.push_back(read_trained_block(block)); });
+  return out;
+}
+
 ProductReport read_product(const ReportReader& in) {
   return {.module = in.text("module"),
           .form = in.text("form"),
@@ -245,6 +272,14 @@ TensorReport parse_tensor_report(const Json& row) {
   return read_tensor(ReportReader(row, "row", "a tensor's report"));
 }
 
+TrainingReport parse_training_report(const Json& training) {
+  return read_training(ReportReader(training, "training", "a training's report"));
+}
+
+BlockTrainingReport parse_block_training_report(const Json& training) {
+  return read_block_training(ReportReader(training, "training", "a training's report"));
+}
+
 Report read_report(std::string_view text, const std::string& source) {
   const Json document = parse_strict_json(text, source);
   const ReportReader in(document, "", source);
@@ -270,6 +305,9 @@ Report read_report(std::string_view text, const std::string& source) {
   out.sparsity = totals.number("sparsity");
   in.each("stages", [&](const ReportReader& stage) { out.stages.push_back(read_stage(stage)); });
   if (in.has("evaluation")) out.evaluation = read_evaluation(in.object("evaluation"));
+  if (in.has("block_training")) {
+    out.block_training = read_block_training(in.object("block_training"));
+  }
   if (in.has("training")) out.training = read_training(in.object("training"));
   if (in.has("artifact")) out.artifact = read_artifact(in.object("artifact"));
   in.each("tensors",

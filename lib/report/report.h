@@ -119,6 +119,34 @@ struct TrainingReport {
   std::vector<std::string> warnings;
 };
 
+/// One decoder block that was trained by itself. Loss: the mean over tokens of
+/// |output - dense output|^2 / |dense output|^2.
+struct TrainedBlockReport {
+  std::int64_t block = 0;
+  std::int64_t trained_parameters = 0;
+  std::int64_t steps_planned = 0;
+  std::int64_t steps_done = 0;
+  std::int64_t kept_step = 0;  ///< 0: nothing was changed
+  double held_out_loss_before = 0;
+  double held_out_loss_after = 0;
+};
+
+/// A training of the decoder blocks one by one, and what it brought.
+struct BlockTrainingReport {
+  std::string text;          ///< the text's file name, no folder
+  std::string token_sha256;  ///< of the windows' ids, little-endian int32
+  std::int64_t window = 0;   ///< tokens
+  std::int64_t training_windows = 0;
+  std::int64_t held_out_windows = 0;
+  double perplexity_before = 0;  ///< of the whole model on the held-out windows
+  double perplexity_after = 0;
+  bool kept = false;           ///< whether the blocks were taken: only with lower perplexity
+  std::optional<double> gate;  ///< as TrainingReport's
+  std::optional<double> perplexity_increase;
+  std::vector<TrainedBlockReport> blocks;
+  std::vector<std::string> warnings;
+};
+
 /// What differs between two equal runs.
 struct RunEnvironment {
   std::string started_at;  ///< UTC, RFC 3339
@@ -149,6 +177,7 @@ struct Report {
   double sparsity = 0;
   std::vector<StageReport> stages;
   std::optional<EvaluationReport> evaluation;
+  std::optional<BlockTrainingReport> block_training;
   std::optional<TrainingReport> training;
   std::optional<ArtifactReport> artifact;
   std::vector<TensorReport> tensors;
@@ -165,6 +194,13 @@ nlohmann::ordered_json report_json(const Report& report);
 /// Throws Error{Malformed} J-REPORT for JSON that tensor_report_json did not write.
 nlohmann::ordered_json tensor_report_json(const TensorReport& tensor);
 TensorReport parse_tensor_report(const nlohmann::ordered_json& row);
+
+/// "training" and "block_training" in report_json, and back, without the warnings.
+/// Throws Error{Malformed} J-REPORT for JSON that these did not write.
+nlohmann::ordered_json training_report_json(const TrainingReport& training);
+TrainingReport parse_training_report(const nlohmann::ordered_json& training);
+nlohmann::ordered_json block_training_report_json(const BlockTrainingReport& training);
+BlockTrainingReport parse_block_training_report(const nlohmann::ordered_json& training);
 
 /// One entry of the report's `gates`.
 nlohmann::ordered_json gate_json(const GateReport& gate);

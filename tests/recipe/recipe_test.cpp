@@ -198,7 +198,8 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
       with_calibration("- { id: m, mask: { method: magnitude, pattern: \"2:4\" } }\n"
                        "- { id: a, recover: { train: weights, loss: cross-entropy, epochs: 2, "
                        "batch: 3, learning_rate: 0.0002, scale_learning_rate: 0.5%, held_out: 25%, "
-                       "gate: 2%, samples: 40 } }\n"),
+                       "gate: 2%, samples: 40, phases: both, block_epochs: 4, "
+                       "block_learning_rate: 0.0003, block_scale_learning_rate: 0.2% } }\n"),
       "folder/r.ec.yaml");
   const auto& step = std::get<RecoverStep>(recipe.steps.at(1).action);
   CHECK(step.text.text == "folder/c.txt");
@@ -208,6 +209,10 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
   CHECK(step.choice.part == TrainedPart::Weights);
   CHECK(step.choice.loss == TrainingLoss::CrossEntropy);
   CHECK(step.choice.options.zeros == ZeroWeights::Keep);  // there is a mask
+  CHECK(step.choice.options.phases == TrainingPhases::Both);
+  CHECK(step.choice.options.blocks.epochs == 4);
+  CHECK(step.choice.options.blocks.learning_rate == 0.0003);
+  CHECK(step.choice.options.blocks.scale_learning_rate == 0.002);
   CHECK(step.choice.options.epochs == 2);
   CHECK(step.choice.options.batch == 3);
   CHECK(step.choice.options.learning_rate == 0.0002);
@@ -239,6 +244,11 @@ TEST_CASE("qat is a recover step behind the quantize step, with a gate when auto
   CHECK(steps_of("auto")[1].id == "q-qat");
   CHECK(std::get<RecoverStep>(steps_of("auto")[1].action).gate == 0.01);
   CHECK_FALSE(std::get<RecoverStep>(steps_of("always")[1].action).gate.has_value());
+  const auto phases_of = [&](const std::string& qat) {
+    return std::get<RecoverStep>(steps_of(qat)[1].action).choice.options.phases;
+  };
+  CHECK(phases_of("always") == TrainingOptions{}.phases);
+  CHECK(phases_of("always, qat_phases: blocks") == TrainingPhases::Blocks);
 }
 
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {

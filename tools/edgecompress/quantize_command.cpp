@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
+#include "edgecompress/recover_command.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -74,6 +75,7 @@ RecoverStep qat_step(const QuantizeOptions& options) {
   }
   step.choice.options.zeros = ZeroWeights::Free;
   if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
+  step.choice.options.phases = training_phases(options.qat_phases);
   return step;
 }
 
@@ -155,6 +157,12 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
           "train afterwards, as `recover` does: auto (only when the perplexity rose by more "
           "than 1 %), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  command
+      ->add_option("--qat-phases", options.qat_phases,
+                   "what --qat trains: end-to-end, blocks (each on the dense block's outputs) or "
+                   "both")
+      ->check(CLI::IsMember({"end-to-end", "blocks", "both"}))
       ->capture_default_str();
   command->add_option("--training", options.training_text, "UTF-8 text that --qat trains on")
       ->default_str("the calibration text");

@@ -29,6 +29,7 @@ struct QuantizeOptions {
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
   std::string qat = "never";
+  std::string qat_phases = "end-to-end";
   std::filesystem::path training_text;  ///< empty: the calibration text
   std::vector<std::string> keep;        ///< patterns of modules that stay floating
 };
