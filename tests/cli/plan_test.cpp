@@ -98,6 +98,24 @@ TEST_CASE("--dry-run says the size and writes nothing", "[cli]") {
   CHECK(export_plan.at("bytes_after") == output_of(exports, folder).at("totals").at("bytes_after"));
 }
 
+TEST_CASE("a plan counts what training needs", "[cli]") {
+  const TempDir folder;
+  const std::string out = (folder.path() / "out").string();
+  const std::string quantize = "quantize" + kModel + "-o " + out +
+                               " --json --training calibration/calibration.txt --sequence-length 64"
+                               " --qat always --qat-phases ";
+  const auto planned = [&](const std::string& phases) {
+    return output_of(quantize + phases + " --dry-run", folder).at("memory").at("training_bytes");
+  };
+  const double scales = planned("end-to-end").get<double>();
+  CHECK(scales > 0);
+  CHECK(planned("blocks").get<double>() > scales);
+  CHECK(planned("both") == planned("blocks"));
+  CHECK(output_of("quantize" + kModel + "-o " + out + " --json --dry-run", folder)
+            .at("memory")
+            .at("training_bytes") == 0);
+}
+
 TEST_CASE("a published shape is planned without a model", "[cli]") {
   const TempDir folder;
   const std::string plan = "plan recipes/quickstart.ec.yaml --json --shape ";

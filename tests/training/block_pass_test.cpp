@@ -82,8 +82,10 @@ TEST_CASE("a block's loss is the mean over tokens of the squared distance's shar
   }
 }
 
-TEST_CASE("a trained block comes closer to its targets", "[training]") {
+TEST_CASE("a trained block comes closer to another block's outputs", "[training]") {
   Setup setup;
+  setup.targets.windows(0, kWindows).copy_(setup.inputs.windows(0, kWindows));
+  advance(setup.targets, load_block(setup.model, 1, 1), setup.rotary, {});
   TrainedBlock block = setup.trained();
   BlockPass pass(block, setup.rotary, {.inputs = setup.inputs, .targets = setup.targets}, at::kCPU);
   setup.options.epochs = 10;
@@ -93,7 +95,7 @@ TEST_CASE("a trained block comes closer to its targets", "[training]") {
       train(block.parameters(setup.options), block_objective(block, pass),
             {.training = {0, 1}, .held_out = {2}}, kLength, setup.options, {});
   CHECK(report.kept_step > 0);
-  CHECK(report.held_out_loss_after < report.held_out_loss_before);
+  CHECK(report.held_out_loss_after < 0.9 * report.held_out_loss_before);
   CHECK(pass.loss(std::vector<std::int64_t>{2}) == report.held_out_loss_after);
 }
 
