@@ -163,7 +163,7 @@ TEST_CASE("blocks trained one by one make the model better, on the same grids", 
   const std::string output = (folder.path() / "out").string();
   const Json report = recovered(
       folder, model, output,
-      kBlocks + " --block-learning-rate 1e-3 --text calibration/evaluation.txt --windows 3");
+      kBlocks + " --block-learning-rate 3e-4 --text calibration/evaluation.txt --windows 3");
   CHECK_FALSE(report.contains("training"));
   const Json& training = report.at("block_training");
   CHECK(training.at("training_windows") == 11);
@@ -222,9 +222,10 @@ TEST_CASE(
     "[cli][property]") {
   const TempDir folder;
   const std::string model = (folder.path() / "masked").string();
-  REQUIRE(
-      run_command("prune --model " + kDense + " -o " + model + " --ratio 25% --mask 2:4", folder)
-          .exit_code == 0);
+  REQUIRE(run_command("prune --model " + kDense + " -o " + model +
+                          " --ratio 25% --score magnitude-l2 --mask 2:4",
+                      folder)
+              .exit_code == 0);
   std::map<std::string, std::string> first;
   for (const std::string threads : {"1", "3"}) {
     const std::string output = (folder.path() / ("out" + threads)).string();
