@@ -20,9 +20,9 @@ constexpr std::array kMaskMethods{Traits{"magnitude", CalibrationNeed::None},
                                   Traits{"wanda", CalibrationNeed::Norms},
                                   Traits{"sparsegpt", CalibrationNeed::Hessian}};
 constexpr std::array kStructuredScores{
-    Traits{"magnitude", CalibrationNeed::None}, Traits{"activation", CalibrationNeed::Norms},
+    Traits{"magnitude", CalibrationNeed::None},       Traits{"activation", CalibrationNeed::Norms},
     Traits{"output-error", CalibrationNeed::Hessian}, Traits{"fluctuation", CalibrationNeed::Norms},
-    Traits{"random", CalibrationNeed::None}};
+    Traits{"random", CalibrationNeed::None},          Traits{"taylor", CalibrationNeed::Norms}};
 
 static_assert(kQuantizeMethods.size() == std::variant_size_v<QuantizeMethod>);
 static_assert(kMaskMethods.size() == std::variant_size_v<MaskMethod>);

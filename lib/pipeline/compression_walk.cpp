@@ -15,6 +15,7 @@
 #include "pipeline/weight_change.h"
 #include "stats/hessian.h"
 #include "tensor/aten.h"
+#include "training/block_reconstruction.h"
 
 namespace edgecompress {
 namespace {
@@ -33,6 +34,8 @@ struct BlockHistory {
   BlockWeights cut;                 ///< after the prune steps
   std::map<LinearKind, LayerState> layers;
   std::map<LinearKind, double> output_errors;
+  std::optional<double> block_error_before;  ///< of the last reconstruction
+  std::optional<double> block_error_after;
   std::vector<std::string> fallbacks;
 };
 
@@ -230,17 +233,44 @@ class Walk {
         *random = random_score_of_block(*random, index.source);
       }
       std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
-      std::optional<DenseReference> dense =
-          dense_when(cut.repair == CutRepair::DenseOutputs, history);
-      CutResult result = prune_block(
-          history.cut, {.block = tokens ? &*tokens : nullptr, .dense = dense ? &*dense : nullptr},
-          cut, plan_.widths.at(step.id)[static_cast<std::size_t>(index.written)],
-          model_.config().dtype);
+      std::optional<DenseReference> dense = dense_when(aims_at_dense(cut.repair), history);
+      CutResult result =
+          prune_block(history.cut,
+                      {.block = tokens ? &*tokens : nullptr,
+                       .dense = dense ? &*dense : nullptr,
+                       .scores = plan_.part_scores.empty()
+                                     ? nullptr
+                                     : &plan_.part_scores[static_cast<std::size_t>(index.written)]},
+                      cut, plan_.widths.at(step.id)[static_cast<std::size_t>(index.written)],
+                      model_.config().dtype);
       history.cut = std::move(result.block);
+      if (cut.repair == CutRepair::Reconstruction) reconstruct(cut.reconstruction, history);
       history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
                                result.fallbacks.end());
       history.after[i + 1] = history.cut;
     }
+  }
+
+  /// Trains what is left of the block for the dense model's hidden states behind it.
+  void reconstruct(const ReconstructionOptions& options, BlockHistory& history) {
+    const HiddenStates& inputs = *calibration_;
+    HiddenStates wanted(inputs.count(), inputs.length(), inputs.hidden_size(), compute_.storage);
+    for_each_piece(*dense_calibration_, compute_.target.device,
+                   [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
+                     wanted.windows(begin, end)
+                         .copy_(block_forward(to_target(history.after.front(), compute_.target),
+                                              rotary_, hidden, {}));
+                     wanted.release(begin, end);
+                   });
+    Reconstruction result =
+        reconstruct_block(history.cut, {.inputs = *calibration_, .wanted = wanted},
+                          {.rotary = rotary_, .target = compute_.target}, options);
+    for (at::Tensor& weight : result.block.weights) {
+      weight = rounded_to(weight, model_.config().dtype).contiguous();
+    }
+    history.cut = std::move(result.block);
+    history.block_error_before = result.error_before;
+    history.block_error_after = result.error_after;
   }
 
   std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
@@ -445,6 +475,8 @@ class Walk {
     report.damping_rung = layer.damping_rung;
     report.clipped_share = layer.clipped_share;
     report.input_scale_exponent = layer.scale_exponent;
+    report.block_error_before = history.block_error_before;
+    report.block_error_after = history.block_error_after;
     report.fallbacks = layer.fallbacks;
   }
 

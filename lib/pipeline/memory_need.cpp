@@ -24,6 +24,11 @@ constexpr std::uint64_t kLogitCopies = 6;
 constexpr std::uint64_t kCalibrationSets = 3;
 // Beside the dense model: how both models' inputs and residual streams go together.
 constexpr std::uint64_t kCrossMoments = 2;
+// Of a block that is trained: its weights, their gradients, Adam's two means, the best state.
+constexpr std::uint64_t kTrainingCopies = 5;
+// Of a forward pass that keeps what its gradient needs: each operation's inputs beside its result,
+// and the gradients of both.
+constexpr std::uint64_t kGraphCopies = 3;
 constexpr std::uintmax_t kBytesOfUnknownText = std::uintmax_t{1} << 20;
 constexpr std::int64_t kBytesOfToken = 2;
 
@@ -97,6 +102,25 @@ void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
   need.states += (kCalibrationSets + recorded) * state_bytes(texts.calibration, config);
 }
 
+/// The states between all blocks, the gradient, and the activations that it needs.
+void add_gradients(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  const auto sets = static_cast<std::uint64_t>(config.num_blocks()) + 2;
+  need.state_sets += sets;
+  need.states += sets * state_bytes(texts.calibration, config);
+  if (!texts.calibration) return;
+  need.forward = std::max(need.forward, kGraphCopies * forward_bytes(config, *texts.calibration));
+}
+
+/// The wanted states, what Adam keeps, and the activations that a gradient needs.
+void add_reconstruction(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  need.state_sets += 1;
+  need.states += state_bytes(texts.calibration, config);
+  need.blocks += kTrainingCopies * largest_block(config) * kFloat;
+  if (texts.calibration) {
+    need.forward = std::max(need.forward, kGraphCopies * forward_bytes(config, *texts.calibration));
+  }
+}
+
 }  // namespace
 
 TextSizes text_sizes(const WalkTexts& texts) {
@@ -134,6 +158,8 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   }
   add_texts(need, config, texts, stages);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
+  if (plan.needs_gradients) add_gradients(need, config, texts);
+  if (plan.reconstructs_blocks) add_reconstruction(need, config, texts);
   return need;
 }
 

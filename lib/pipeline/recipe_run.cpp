@@ -129,8 +129,11 @@ class RecipeRun {
 
   Report run(const std::string& command) {
     if (plan_.needs_survey) {
-      plan_ = plan_walk(model_, recipe_,
-                        survey_model(model_, *texts_.walk.calibration, compute_, progress_));
+      plan_ = plan_walk(
+          model_, recipe_,
+          survey_model(model_, *texts_.walk.calibration,
+                       plan_.needs_gradients ? SurveyDetail::Gradients : SurveyDetail::Activations,
+                       compute_, progress_));
       clock_.finish_stage("survey");
     }
     report_ = report_of_input(model_, command);

@@ -185,13 +185,33 @@ class Planner {
   }
 
   void resolve(const PruneStep& step, const std::string& id, LlamaConfig& config) {
+    if (std::holds_alternative<TaylorScore>(step.cut.score) ||
+        step.cut.allocation == CutAllocation::PerLayer) {
+      resolve_taylor(config);
+    }
     const std::vector<CutWidths> widths =
         widths_of(step, config, surveys_of(plan_.source_blocks, survey_), sequence_length_);
     plan_.widths.emplace(id, widths);
     config = with_widths(std::move(config), widths);
     raise(plan_.cut_need, calibration_need(step.cut));
-    if (step.cut.repair == CutRepair::DenseOutputs) plan_.cuts_for_dense_outputs = true;
-    if (step.cut.allocation == CutAllocation::PerLayer) plan_.needs_survey = true;
+    if (aims_at_dense(step.cut.repair)) plan_.cuts_for_dense_outputs = true;
+    if (step.cut.repair == CutRepair::Reconstruction) plan_.reconstructs_blocks = true;
+  }
+
+  /// The scores are of the dense model's parts: a step that finds others cannot use them.
+  void resolve_taylor(const LlamaConfig& config) {
+    if (!plan_.widths.empty()) {
+      throw Error(ErrorKind::Unsupported, "P-TAYLOR",
+                  "score taylor or allocation per-layer after another prune step: both look at the "
+                  "uncut model's parts. Do such a step first");
+    }
+    plan_.needs_survey = true;
+    plan_.needs_gradients = true;
+    for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_)) {
+      plan_.part_scores.push_back(block.taylor);
+    }
+    ensure(plan_.part_scores.empty() || plan_.part_scores.size() == config.blocks.size(),
+           "scores of every block");
   }
 
   void resolve(const MaskStep& step, const std::string& id, const LlamaConfig& config) {

@@ -23,12 +23,15 @@ struct WalkPlan {
   std::vector<std::int64_t> source_blocks;  ///< the model's block that each written one comes from
   std::map<std::string, std::vector<CutWidths>> widths;   ///< of each prune step and written block
   std::map<std::string, std::vector<double>> sparsities;  ///< of mask steps that spread theirs
-  std::vector<LlamaConfig> configs;  ///< the model's before the first step and after each
+  std::vector<PartScores> part_scores;  ///< of the written blocks, when a step cuts by TaylorScore
+  std::vector<LlamaConfig> configs;     ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module
   CalibrationNeed cut_need = CalibrationNeed::None;      ///< of the prune steps
   CalibrationNeed layer_need = CalibrationNeed::None;    ///< of the mask and quantize steps
   bool cuts_for_dense_outputs = false;   ///< a prune step is repaired towards the dense model
+  bool reconstructs_blocks = false;      ///< one trains the blocks it has cut
   bool masks_for_dense_outputs = false;  ///< a mask step is
+  bool needs_gradients = false;          ///< the survey must send the loss back through the model
   bool needs_survey = false;  ///< the dense model must be seen before all of the above is known
   std::vector<std::string> warnings;
 

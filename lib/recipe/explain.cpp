@@ -11,11 +11,18 @@ namespace {
 std::string explain_step(const PruneStep& step, const NamedMatrix& matrix) {
   if (matrix.role != MatrixRole::Block) return {};
   const std::string score(method_name(step.cut.score));
-  if (!step.cut.parts) {
+  const bool by_lists = !step.cut.heads_to_prune.empty();
+  if (!step.cut.parts && !by_lists) {
     return concat("cut with its block, ", score, " ", 100 * step.cut.ratio, "%");
   }
-  return concat("cut with its block, ", score, ", ", 100 * step.cut.parts->kv_groups,
-                "% of the heads, ", 100 * step.cut.parts->channels, "% of the channels");
+  const PartShares shares = step.cut.parts.value_or(PartShares{});
+  std::string out = by_lists ? "cut with its block, heads as listed"
+                             : concat("cut with its block, ", score, ", ", 100 * shares.kv_groups,
+                                      "% of the KV groups");
+  if (shares.query_heads > 0) {
+    out += concat(", ", 100 * shares.query_heads, "% of the query heads in each");
+  }
+  return out + concat(", ", 100 * shares.channels, "% of the channels");
 }
 
 std::string explain_step(const MaskStep& step, const NamedMatrix& matrix) {

@@ -58,6 +58,8 @@ StructuredScore read_output_error(const ObjectReader&) { return OutputErrorScore
 StructuredScore read_fluctuation(const ObjectReader&) { return FluctuationScore{}; }
 StructuredScore read_random(const ObjectReader&) { return RandomScore{}; }  // the recipe's seed
 
+StructuredScore read_taylor(const ObjectReader&) { return TaylorScore{}; }
+
 constexpr std::array kScores{
     MethodRow<StructuredScore>{"magnitude-l1", {}, read_magnitude_l1, 0},
     MethodRow<StructuredScore>{"magnitude-l2", {}, read_magnitude_l2, 0},
@@ -65,6 +67,7 @@ constexpr std::array kScores{
     MethodRow<StructuredScore>{"output-error", {}, read_output_error, 2},
     MethodRow<StructuredScore>{"fluctuation", {}, read_fluctuation, 3},
     MethodRow<StructuredScore>{"random", {}, read_random, 4},
+    MethodRow<StructuredScore>{"taylor", {}, read_taylor, 5},
 };
 static_assert(covers(kScores), "a name for every structured score");
 
@@ -160,20 +163,23 @@ constexpr std::array kQuantizerOptions = options_of(kQuantizers);
 constexpr std::int64_t kLargestCount = 1'000'000;
 
 constexpr std::array<std::string_view, 3> kRepairs{"none", "least-squares", "dense-outputs"};
+constexpr std::array<std::string_view, 4> kCutRepairs{"none", "least-squares", "dense-outputs",
+                                                      "reconstruction"};
 constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
 constexpr std::array<std::string_view, 2> kCutAllocations{"uniform", "per-layer"};
 constexpr std::array<std::string_view, 2> kMaskAllocations{"uniform", "outliers"};
 constexpr std::int64_t kLargestLayer = 9999;  // config.json may name 10000
 constexpr std::array kPruneFields{
-    Field{.key = "score",
-          .kind = FieldKind::Choice,
-          .presence = Presence::Required,
-          .choices = kScoreNames},
+    Field{.key = "score", .kind = FieldKind::Choice, .choices = kScoreNames},
     Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
     Field{.key = "ratio", .kind = FieldKind::Share},
     Field{.key = "heads", .kind = FieldKind::Share},
+    Field{.key = "query_heads", .kind = FieldKind::Share},
     Field{.key = "channels", .kind = FieldKind::Share},
-    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    Field{.key = "heads_to_prune", .kind = FieldKind::BlockHeads, .low = 0, .high = kLargestLayer},
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kCutRepairs},
+    Field{.key = "repair_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "repair_learning_rate", .kind = FieldKind::Share},
     Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
     Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kCutAllocations},
     Field{.key = "protect_first", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},

@@ -140,26 +140,57 @@ class StepReader {
                                        : Repair::None;
   }
 
+  void read_reconstruction(const ObjectReader& body, StructuredCut& cut) {
+    if (body.text("repair", "") == "reconstruction") cut.repair = CutRepair::Reconstruction;
+    ReconstructionOptions& options = cut.reconstruction;
+    options.epochs = body.integer("repair_epochs", options.epochs);
+    options.learning_rate = body.share("repair_learning_rate", options.learning_rate);
+    options.seed = recipe_.seed;
+    for (const std::string_view key : {"repair_epochs", "repair_learning_rate"}) {
+      if (!body.has(key) || cut.repair == CutRepair::Reconstruction) continue;
+      contradiction(body.at(key), concat(key, " without repair: reconstruction"),
+                    "only a reconstruction trains: delete this key, or add `repair: "
+                    "reconstruction`");
+    }
+  }
+
   void read_amount(const ObjectReader& body, StructuredCut& cut) {
     if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
     cut.ratio = body.share("ratio", cut.ratio);
-    const bool by_parts = body.has("heads") || body.has("channels");
-    if (by_parts) {
-      cut.parts =
-          PartShares{.kv_groups = body.share("heads", 0), .channels = body.share("channels", 0)};
+    cut.heads_to_prune = body.head_lists("heads_to_prune");
+    const bool by_lists = body.has("heads_to_prune");
+    if (body.has("heads") || body.has("query_heads") || body.has("channels")) {
+      cut.parts = PartShares{.kv_groups = body.share("heads", 0),
+                             .channels = body.share("channels", 0),
+                             .query_heads = body.share("query_heads", 0)};
     }
+    const bool by_parts = cut.parts || by_lists;
     for (const std::string_view key : {"ratio", "target"}) {
       if (by_parts && body.has(key)) {
-        contradiction(body.at(key), concat(key, " beside heads or channels"),
+        contradiction(body.at(key),
+                      concat(key, " beside heads, query_heads, channels or heads_to_prune"),
                       "these name what to remove of each part: delete this key");
       }
+    }
+    for (const std::string_view key : {"heads", "query_heads"}) {
+      if (by_lists && body.has(key)) {
+        contradiction(body.at(key), concat(key, " beside heads_to_prune"),
+                      "the lists say which heads go: delete this key");
+      }
+    }
+    if (!body.has("score") && (!by_lists || body.has("channels"))) {
+      problems_.add({"R23",
+                     "key `score` is missing in prune",
+                     body.at("prune"),
+                     {},
+                     {"only heads_to_prune goes without: it names the heads itself"}});
     }
     if (!by_parts && !body.has("ratio")) {
       problems_.add({"R23",
                      "key `ratio` is missing in prune",
                      body.at("score"),
                      {},
-                     {"give `ratio`, or `heads` and `channels` apart"}});
+                     {"give `ratio`, or `heads`, `query_heads` and `channels` apart"}});
     }
   }
 
@@ -189,9 +220,12 @@ class StepReader {
     if (body.text("allocation", "") == "per-layer") {
       cut.allocation = CutAllocation::PerLayer;
       refuse_without_text(body, "allocation");
-      if (!cut.parts) return;
-      contradiction(body.at("allocation"), "allocation: per-layer beside heads or channels",
-                    "the allocation decides what goes of each: give `ratio`");
+      for (const std::string_view key : {"query_heads", "heads_to_prune"}) {
+        if (!body.has(key)) continue;
+        contradiction(body.at("allocation"), concat("allocation: per-layer beside ", key),
+                      "it decides how many KV groups and channels each block keeps: delete one of "
+                      "the two");
+      }
       return;
     }
     for (const std::string_view key : {"protect_first", "protect_last"}) {
@@ -218,6 +252,7 @@ class StepReader {
     StructuredCut cut{.score = read_structured_score(body)};
     cut.repair = default_repair(cut.score);
     if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
+    read_reconstruction(body, cut);
     const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
     check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
     if (auto* const random = std::get_if<RandomScore>(&cut.score)) random->seed = recipe_.seed;

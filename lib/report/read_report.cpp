@@ -131,6 +131,8 @@ TensorReport read_tensor(const ReportReader& in) {
   out.damping_rung = in.optional_integer("damping_rung");
   out.clipped_share = in.optional_number("clipped_share");
   out.input_scale_exponent = in.optional_number("input_scale_exponent");
+  out.block_error_before = in.optional_number("block_error_before");
+  out.block_error_after = in.optional_number("block_error_after");
   out.fallbacks = in.texts("fallbacks");
   out.relative_weight_error = in.optional_number("relative_weight_error");
   out.bytes_before = in.integer("bytes_before");

@@ -31,7 +31,11 @@ struct TensorReport {
   std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1
   std::optional<double> input_scale_exponent =
       {};  ///< of AWQ's scales of the inputs; 0: they stay as they are
-  std::vector<std::string> fallbacks = {};  ///< what was done instead of what was asked for
+  std::optional<double> block_error_before =
+      {};  ///< mean over held-out calibration tokens of ||y - d||^2 / ||d||^2, y the hidden states
+           ///< behind the cut block, d the dense model's: before its reconstruction
+  std::optional<double> block_error_after = {};  ///< the same, behind it
+  std::vector<std::string> fallbacks = {};       ///< what was done instead of what was asked for
   std::optional<double>
       relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;

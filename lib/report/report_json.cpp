@@ -161,6 +161,8 @@ class ReportWriter {
     put_exact(out, "damping_rung", tensor.damping_rung);
     put(out, "clipped_share", tensor.clipped_share);
     put(out, "input_scale_exponent", tensor.input_scale_exponent);
+    put(out, "block_error_before", tensor.block_error_before);
+    put(out, "block_error_after", tensor.block_error_after);
     if (!tensor.fallbacks.empty()) {
       for (const std::string& fallback : tensor.fallbacks)
         out["fallbacks"].push_back(text(fallback));

@@ -50,6 +50,27 @@ def check_structured(edgecompress, work, source, windows, *options):
     assert 0.22 <= share <= 0.28, f"{what}: {share:.1%} cut away instead of about 25 %"
 
 
+def check_heads(edgecompress, work, source, windows):
+    """Query heads inside KV groups, by score and by list, and whole groups by list: the same of every block."""
+    dense, config = dense_matrices(source), json.loads((source / "config.json").read_text())
+    blocks, width = range(config["num_hidden_layers"]), config["head_dim"]
+    listed = lambda heads: [flag for block in blocks for flag in ("--prune-heads", f"{block}:{heads}")]
+    target = work / "heads"
+    for options, queries, keys in ((("--query-heads", "50%", "--score", "output-error"), 4, 4),
+                                   (("--query-heads", "50%", "--score", "taylor", "--repair", "reconstruction"), 4, 4),
+                                   (listed("1,2,4,7"), 4, 4), (listed("2,3"), 6, 3)):
+        what = f"{source.name} {' '.join(options)}"
+        edgecompress.json("prune", "--model", source, "-o", target, "--overwrite", *CALIBRATED, *options)
+        _, matrices = check_folder(edgecompress, what, target, windows)
+        written = json.loads((target / "config.json").read_text())
+        assert (written["num_attention_heads"], written["num_key_value_heads"]) == (queries, keys), (what, written)
+    kept = [head for head in range(config["num_attention_heads"]) if head not in (2, 3)]
+    for name, weight in matrices.items():
+        if name.endswith("q_proj"):
+            rows = torch.cat([dense[name][head * width:(head + 1) * width] for head in kept])
+            assert torch.equal(weight, rows), f"{what}: {name} has other heads"
+
+
 def dense_matrices(folder):
     return {name.removesuffix(".weight"): tensor.float() for name, tensor in stored_tensors(folder).items()
             if tensor.dim() == 2}
@@ -198,6 +219,7 @@ def main():
             check_structured(edgecompress, work, source, windows, "--score", "activation")
         check_structured(edgecompress, work, MINI_LLAMA, windows, "--score", "magnitude-l2", "--target", "flops")
         check_short_groups(edgecompress, work, work / "pruned", windows)
+        check_heads(edgecompress, work, MINI_LLAMA, windows)
         check_masks(edgecompress, work, MINI_LLAMA, windows)
         for options in QUANTIZED:
             for source in (MINI_LLAMA, own_head):

@@ -15,6 +15,7 @@ TEST_CASE("every method has the name that recipes use", "[methods]") {
   CHECK(method_name(StructuredScore{ActivationScore{}}) == "activation");
   CHECK(method_name(StructuredScore{FluctuationScore{}}) == "fluctuation");
   CHECK(method_name(StructuredScore{RandomScore{}}) == "random");
+  CHECK(method_name(StructuredScore{TaylorScore{}}) == "taylor");
 }
 
 TEST_CASE("only methods that look at activations need calibration", "[methods]") {
@@ -32,6 +33,8 @@ TEST_CASE("only methods that look at activations need calibration", "[methods]")
   CHECK((default_repair(ActivationScore{}) == CutRepair::LeastSquares));
   CHECK((default_repair(FluctuationScore{}) == CutRepair::LeastSquares));
   CHECK((default_repair(RandomScore{}) == CutRepair::None));
+  CHECK((calibration_need({.score = TaylorScore{}}) == CalibrationNeed::Norms));
+  CHECK((default_repair(TaylorScore{}) == CutRepair::LeastSquares));
   CHECK((calibration_need({.score = RandomScore{}, .repair = CutRepair::DenseOutputs}) ==
          CalibrationNeed::Hessian));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::DenseOutputs) == CalibrationNeed::Hessian));

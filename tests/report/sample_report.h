@@ -104,6 +104,8 @@ inline Report sample_report() {
                      .damping_rung = 1,
                      .clipped_share = 0.0025,
                      .input_scale_exponent = 0.45,
+                     .block_error_before = 0.08,
+                     .block_error_after = 0.06,
                      .fallbacks = {"rtn instead of gptq"},
                      .relative_weight_error = 0.0125,
                      .bytes_before = 33'554'432,
