@@ -183,6 +183,8 @@ void count_product_bytes(OnnxArtifact& artifact) {
 GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& options,
                               GraphBuilder& graph, OnnxArtifact& artifact) {
   check_options(options);
+  const ArtifactActivations activations = artifact_activations(model, options);
+  if (!activations.warning.empty()) artifact.warnings.push_back(activations.warning);
   ExportContext context{.model = model,
                         .graph = graph,
                         .context_length = options.context_length == 0
@@ -193,9 +195,12 @@ GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& opt
                                               : model.config().head_dim,
                         .num_threads = options.num_threads,
                         .sparse = options.sparse ? &*options.sparse : nullptr,
+                        .activations = activations.instead,
                         .warnings = artifact.warnings,
                         .products = artifact.products};
-  const GenaiConfigOptions config = build_graph(context, options);
+  GenaiConfigOptions config = build_graph(context, options);
+  config.integer_products =
+      context.operators == OperatorSet::Contrib && !context.rounded_inputs.empty();
   if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
   return config;
 }

@@ -218,6 +218,17 @@ std::string GraphBuilder::float_scalar(float value) {
                          .same_bytes_as = {}});
 }
 
+std::string GraphBuilder::uint8_scalar(std::uint8_t value) {
+  std::string name = concat("/model/constants/UINT8/", static_cast<int>(value));
+  if (values_.contains(name)) return name;
+  return add(Initializer{.name = name,
+                         .type = OnnxType::Uint8,
+                         .dims = {},
+                         .source = source_of(std::vector<std::uint8_t>{value}),
+                         .modules = {},
+                         .same_bytes_as = {}});
+}
+
 void GraphBuilder::add_metadata(const std::string& key, const std::string& value) {
   onnx_ir::StringStringEntryProto& entry = *model_->add_metadata_props();
   entry.set_key(key);

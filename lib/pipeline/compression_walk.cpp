@@ -10,6 +10,7 @@
 #include "methods/method_names.h"
 #include "pipeline/block_cut.h"
 #include "pipeline/input_scaling.h"
+#include "pipeline/input_smoothing.h"
 #include "pipeline/layer_steps.h"
 #include "pipeline/stored_steps.h"
 #include "pipeline/weight_change.h"
@@ -309,7 +310,7 @@ class Walk {
       const Step& step = plan_.steps[i];
       if (!is_layer_step(step)) continue;
       if (scales_inputs(step)) {
-        scale_inputs(index,
+        scale_inputs(index, std::get<QuantizeStep>(step.action).method,
                      {.group = group,
                       .layers = history.layers,
                       .blocks = {&history.after[i + 1], &finished},
@@ -324,11 +325,13 @@ class Walk {
                      [&] { layer = apply(step, id, std::move(layer), inputs); });
         refuse_lost_mask(layer);
         history.after[i + 1].weight(kind) = layer.weight;
+        history.after[i + 1].activation(kind) = layer.activation;
       }
     }
     for (const LinearKind kind : layers_of(group)) {
       const LayerState& layer = history.layers.at(kind);
       finished.weight(kind) = layer.weight;
+      finished.activation(kind) = layer.activation;
       if (inputs == nullptr || !inputs->hessian().defined()) continue;
       const double energy = output_energy(layer.dense, inputs->hessian());
       const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
@@ -338,21 +341,47 @@ class Walk {
 
   static bool scales_inputs(const Step& step) {
     const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
-    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
+    return quantize != nullptr && edgecompress::scales_inputs(quantize->method);
+  }
+
+  InputScales awq_scales(const std::vector<std::pair<const LayerState*, QuantizedForm>>& layers,
+                         const GroupInputs& inputs,
+                         const std::vector<std::int64_t>& of_column) const {
+    std::vector<std::pair<const LayerState*, QuantScheme>> grids;
+    for (const auto& [layer, form] : layers) grids.emplace_back(layer, form.scheme);
+    return search_scales(grids, inputs, of_column, compute_.num_threads);
+  }
+
+  InputScales smoothing_scales(
+      const std::vector<std::pair<const LayerState*, QuantizedForm>>& layers,
+      const GroupInputs& inputs, const std::vector<std::int64_t>& of_column) const {
+    std::vector<SmoothedLayer> smoothed;
+    for (const auto& [layer, form] : layers) {
+      smoothed.push_back({.weight = layer->weight,
+                          .scheme = form.scheme,
+                          .activation = {.rounding = form.activations}});
+    }
+    const LayerInputs& seen = inputs.layer_inputs();
+    return search_smoothing(
+        smoothed, {.largest = seen.largest, .sample = seen.sample, .scale_of_column = of_column},
+        compute_.num_threads);
   }
 
   /// Searches scales for the layers of a group that will be quantized, and folds them.
-  void scale_inputs(std::int64_t index, const ScaledGroup& scaled, GroupInputs& inputs) const {
-    std::vector<std::pair<const LayerState*, QuantScheme>> rounded;
+  void scale_inputs(std::int64_t index, const QuantizeMethod& method, const ScaledGroup& scaled,
+                    GroupInputs& inputs) const {
+    std::vector<std::pair<const LayerState*, QuantizedForm>> rounded;
     for (const LinearKind kind : layers_of(scaled.group)) {
       const auto* const form =
           std::get_if<QuantizedForm>(&plan_.forms.at(module_name({index, kind})));
-      if (form != nullptr) rounded.emplace_back(&scaled.layers.at(kind), form->scheme);
+      if (form != nullptr) rounded.emplace_back(&scaled.layers.at(kind), *form);
     }
     if (rounded.empty()) return;
-    const InputScales scales =
-        search_scales(rounded, inputs, scale_of_column(scaled.group, *scaled.blocks.front()),
-                      compute_.num_threads);
+    const std::vector<std::int64_t> of_column =
+        scale_of_column(scaled.group, *scaled.blocks.front());
+    const InputScales scales = std::holds_alternative<SmoothQuantOptions>(method)
+                                   ? smoothing_scales(rounded, inputs, of_column)
+                                   : awq_scales(rounded, inputs, of_column);
     for (const LinearKind kind : layers_of(scaled.group)) {
       scaled.layers.at(kind).scale_exponent = scales.exponent;
     }
@@ -373,6 +402,7 @@ class Walk {
     const auto& quantize = std::get<QuantizeStep>(step.action);
     const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
     if (form == nullptr) return layer;
+    layer.activation = {.rounding = form->activations};
     return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
                           compute_.num_threads);
   }

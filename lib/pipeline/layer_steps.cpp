@@ -138,6 +138,10 @@ struct LayerQuantizer {
     return quantize_output_clip(values_of(layer.weight), rows(), columns(), scheme,
                                 view_of(hessian), num_threads);
   }
+  QuantizedMatrix operator()(const SmoothQuantOptions& options) const {
+    if (options.rounding == SmoothRounding::Gptq) return (*this)(GptqOptions{});
+    return (*this)(RtnOptions{});
+  }
   QuantizedMatrix without_factor(const GptqOptions& options) const {
     if (options.on_singular == OnSingular::Fail) {
       throw Error(ErrorKind::Numeric, "F23",
@@ -153,6 +157,8 @@ struct LayerQuantizer {
 
 void GroupInputs::divide(const at::Tensor& scales) {
   inputs_.norm = inputs_.norm / scales;
+  inputs_.largest.reset();
+  inputs_.sample.reset();
   if (inputs_.hessian.defined()) {
     const at::Tensor exact = scales.to(at::kDouble);
     inputs_.hessian = inputs_.hessian / exact.unsqueeze(0) / exact.unsqueeze(1);

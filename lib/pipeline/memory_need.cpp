@@ -64,6 +64,23 @@ std::uint64_t forward_bytes(const LlamaConfig& config, const WindowSizes& window
   return static_cast<std::uint64_t>(tokens) * width * kFloat;
 }
 
+bool rounds_inputs(const WalkPlan& plan) {
+  return std::any_of(plan.forms.begin(), plan.forms.end(), [](const auto& form) {
+    const auto* const quantized = std::get_if<QuantizedForm>(&form.second);
+    return quantized != nullptr && quantized->activations != ActivationRounding::None;
+  });
+}
+
+/// What a layer reads, in units of its scale, as codes and as real values again.
+std::uint64_t rounding_bytes(const LlamaConfig& config, const TextSizes& texts) {
+  constexpr std::uint64_t kCopies = 3;
+  std::int64_t tokens = 0;
+  for (const std::optional<WindowSizes>& windows : {texts.calibration, texts.evaluation}) {
+    if (windows) tokens = std::max(tokens, windows_at_once(windows->length) * windows->length);
+  }
+  return kCopies * static_cast<std::uint64_t>(tokens) * widest_input(config) * kFloat;
+}
+
 void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts,
                std::uint64_t stages) {
   if (texts.calibration) {
@@ -80,11 +97,11 @@ void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
       std::max({need.forward, forward_bytes(config, *texts.evaluation), kLogitCopies * logits});
 }
 
-/// AWQ keeps the dense weights with scaled columns beside those without.
+/// Such methods keep the dense weights with scaled columns beside those without.
 bool scales_inputs(const WalkPlan& plan) {
   return std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& step) {
     const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
-    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
+    return quantize != nullptr && scales_inputs(quantize->method);
   });
 }
 
@@ -133,6 +150,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
     need.hessians = kHessianCopies * widest_input(config) * widest_input(config) * kDouble;
   }
   add_texts(need, config, texts, stages);
+  if (rounds_inputs(plan)) need.forward += rounding_bytes(config, texts);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
   return need;
 }

@@ -20,7 +20,10 @@ std::string form_name(const StoredForm& form) {
   if (const auto* floats = std::get_if<FloatForm>(&form)) {
     return std::string(dtype_name(floats->dtype));
   }
-  return describe(std::get<QuantizedForm>(form).scheme);
+  const auto& quantized = std::get<QuantizedForm>(form);
+  const bool rounds = quantized.activations != ActivationRounding::None;
+  return concat(describe(quantized.scheme), rounds ? ", inputs " : "",
+                rounds ? activation_name(quantized.activations) : "");
 }
 
 std::vector<PlannedTensor> planned_tensors(const ModelFolder& model, const WalkPlan& plan,
@@ -119,6 +122,7 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
                        plan.artifact->warnings.end());
   plan.peak_disk_bytes += static_cast<std::int64_t>(plan.artifact->total());
   if (options.speed_test == SpeedTest::Run) {  // the dense model is exported to be timed
+    exporting.activations.reset();
     const HollowModel dense(model.config(), float_forms(model.config()), model.path());
     plan.peak_disk_bytes += static_cast<std::int64_t>(plan_onnx(dense.folder(), exporting).total());
   }

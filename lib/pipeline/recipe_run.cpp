@@ -92,6 +92,7 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
 DecoderSpeed dense_speed(const ModelFolder& model, ExportOptions exporting, StagedFolder& output,
                          const TokenWindows& windows, const RunOptions& options) {
   exporting.sparse.reset();
+  exporting.activations.reset();
   const OnnxArtifact dense = export_onnx(model, exporting, output, kDenseArtifactFolder, {});
   const DecoderSpeed speed = artifact_speed(output.path() / dense.graph, windows, options);
   std::filesystem::remove_all(output.path() / kDenseArtifactFolder);
@@ -270,24 +271,38 @@ class RecipeRun {
 
     const std::filesystem::path graph = output_.path() / artifact.graph;
     report_.artifact =
-        describe_artifact(exporting, artifact, check(graph, logit_tolerance(exporting)));
+        describe_artifact(*compressed_, exporting, artifact, check(graph, exporting));
     report_.bytes_after = report_.artifact->size_bytes;
     report_.stages.push_back(artifact_stage(report_.stages.back(), *report_.artifact));
     if (options_.speed_test == SpeedTest::Run) time_artifact(exporting, graph);
   }
 
-  ArtifactReport check(const std::filesystem::path& graph, double tolerance) {
+  /// The compressed model's states once more, its inputs rounded as the artifact does it.
+  void evaluate_as_artifact(ActivationRounding rounding) {
+    EvaluationOptions as_artifact = compute_;
+    as_artifact.activations = rounding;
+    walked_.final_states = std::make_unique<HiddenStates>(
+        final_hidden_states(*compressed_, *texts_.walk.evaluation, as_artifact, progress_));
+    walked_.head = evaluated_head(*compressed_, as_artifact);
+  }
+
+  ArtifactReport check(const std::filesystem::path& graph, const ExportOptions& exporting) {
     if (options_.artifact_check == ArtifactCheck::Skip) return {};
+    const ArtifactActivations activations = artifact_activations(*compressed_, exporting);
+    const ArtifactTolerance tolerance = artifact_tolerance(exporting, activations.rounding);
     ArtifactReport checked;
     if (walked_.final_states != nullptr) {
+      if (activations.instead) evaluate_as_artifact(*activations.instead);
       checked = check_artifact(graph,
                                {.windows = *texts_.walk.evaluation,
                                 .origin = WindowOrigin::Text,
                                 .logits = window_logits(*walked_.final_states, walked_.head),
-                                .logit_tolerance = tolerance},
+                                .tolerance = tolerance},
                                options_);
     } else {
-      checked = check_on_random_tokens(*compressed_, graph, tolerance, options_, progress_);
+      RunOptions as_artifact = options_;
+      as_artifact.compute.activations = activations.instead;
+      checked = check_on_random_tokens(*compressed_, graph, tolerance, as_artifact, progress_);
     }
     clock_.finish_stage("check_artifact");
     return checked;

@@ -68,7 +68,10 @@ StoredForm form_of(const std::string& module, const LlamaConfig& config,
   for (const Step& step : steps) {
     const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
     if (quantize == nullptr) continue;
-    if (const auto scheme = scheme_of(*quantize, named(module, 0))) return QuantizedForm{*scheme};
+    const NamedMatrix matrix = named(module, 0);
+    if (const auto scheme = scheme_of(*quantize, matrix)) {
+      return QuantizedForm{*scheme, activations_of(*quantize, matrix)};
+    }
   }
   return FloatForm{config.dtype};
 }
@@ -280,6 +283,9 @@ void add_form(TensorReport& report, const StoredForm& form) {
   report.bits = quantized->scheme.bits;
   report.group_size = quantized->scheme.group_size;
   report.symmetric = quantized->scheme.symmetry == Symmetry::Symmetric;
+  if (quantized->activations != ActivationRounding::None) {
+    report.activations = activation_name(quantized->activations);
+  }
 }
 
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,

@@ -247,6 +247,10 @@ std::optional<QuantScheme> scheme_of(const QuantizeStep& step, const NamedMatrix
   return {};
 }
 
+ActivationRounding activations_of(const QuantizeStep& step, const NamedMatrix& matrix) {
+  return matrix.role == MatrixRole::Block ? step.activations : ActivationRounding::None;
+}
+
 std::vector<std::string> check_targets(const Recipe& recipe,
                                        const std::vector<NamedMatrix>& modules) {
   return TargetCheck(recipe, modules).run();

@@ -36,7 +36,11 @@ std::string explain_step(const QuantizeStep& step, const NamedMatrix& matrix) {
   const std::string method = matrix.role != MatrixRole::Block && knows_inputs
                                  ? std::string("rtn")
                                  : std::string(method_name(step.method));
-  return concat(method, " ", describe(*scheme), origin);
+  const ActivationRounding activations = activations_of(step, matrix);
+  const std::string inputs = activations == ActivationRounding::None
+                                 ? std::string()
+                                 : concat(", inputs ", activation_name(activations));
+  return concat(method, " ", describe(*scheme), inputs, origin);
 }
 
 std::string explain_step(const RecoverStep&, const NamedMatrix&) {

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <variant>
 
+#include "weights/activation_rounding.h"
+
 namespace edgecompress {
 namespace {
 
@@ -139,11 +141,21 @@ QuantizeMethod read_awq(const ObjectReader& step) {
       .clip = step.text("clip", "output-error") == "none" ? AwqClip::None : AwqClip::OutputError};
 }
 
+constexpr std::array kSmoothQuantOptions{
+    Field{.key = "rounding", .kind = FieldKind::Choice, .choices = kRoundings}};
+
+QuantizeMethod read_smoothquant(const ObjectReader& step) {
+  return SmoothQuantOptions{.rounding = step.text("rounding", "nearest") == "gptq"
+                                            ? SmoothRounding::Gptq
+                                            : SmoothRounding::Nearest};
+}
+
 constexpr std::array kQuantizers{
     MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
     MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
     MethodRow<QuantizeMethod>{"hqq", kHqqOptions, read_hqq, 2},
     MethodRow<QuantizeMethod>{"awq", kAwqOptions, read_awq, 3},
+    MethodRow<QuantizeMethod>{"smoothquant", kSmoothQuantOptions, read_smoothquant, 4},
 };
 static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
               "a name for every quantize method");
@@ -224,6 +236,8 @@ constexpr std::array kRuleFields{
 };
 constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 
+constexpr std::array kFolderActivations{kActivationNames[0], kActivationNames[1]};
+static_assert(kFolderActivations[1] == "int8-per-token", "what a model folder can say");
 constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
@@ -234,6 +248,7 @@ constexpr std::array kQuantizeFields{
     Field{.key = "embedding", .kind = FieldKind::Object, .shape = &kEmbeddingShape},
     Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
     Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
+    Field{.key = "activations", .kind = FieldKind::Choice, .choices = kFolderActivations},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
@@ -267,6 +282,7 @@ constexpr std::array kExportFields{
     Field{.key = "context_length", .kind = FieldKind::Integer, .low = 0, .high = 1 << 24},
     Field{.key = "sparse_from", .kind = FieldKind::Share},
     Field{.key = "scale_bits", .kind = FieldKind::Integer, .choices = kScaleBits},
+    Field{.key = "int8_style", .kind = FieldKind::Choice, .choices = kInt8StyleNames},
 };
 constexpr Shape kExportShape{"export", kExportFields};
 

@@ -298,6 +298,13 @@ class StepReader {
     step.weights = read_scheme(body.object("weights"), step.weights);
     step.embedding = read_table(body.object("embedding"), *step.embedding);
     step.head = read_table(body.object("head"), *step.head);
+    step.activations =
+        activation_of_name(body.text("activations", "none")).value_or(ActivationRounding::None);
+    if (std::holds_alternative<SmoothQuantOptions>(step.method) &&
+        step.activations == ActivationRounding::None) {
+      contradiction(body.at("method"), "smoothquant where no inputs are rounded",
+                    "add `activations: int8-per-token`, or use awq");
+    }
     const YamlNode* const rules = body.find("rules");
     if (rules == nullptr) return step;
     for (const YamlNode& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
@@ -369,6 +376,15 @@ class StepReader {
     step.scale_bits = body.integer("scale_bits", step.scale_bits);
     step.accuracy_level = static_cast<int>(body.integer("accuracy_level", step.accuracy_level));
     step.context_length = body.integer("context_length", step.context_length);
+    step.activations = rounding_of_int8_style(body.text("int8_style", "auto"));
+    const bool rounds =
+        step.activations.value_or(ActivationRounding::None) != ActivationRounding::None;
+    if (rounds && is_sparse(step.format)) {
+      contradiction(
+          body.at("int8_style"),
+          concat("int8_style ", body.text("int8_style", ""), " with the sparse format ", format),
+          "sparse products round in their own way: delete this key");
+    }
     return step;
   }
 

@@ -13,6 +13,7 @@
 #include "methods/structured_method.h"
 #include "methods/training_options.h"
 #include "report/gate.h"
+#include "weights/activation_rounding.h"
 #include "weights/quant_scheme.h"
 #include "weights/sparsity_pattern.h"
 
@@ -58,6 +59,8 @@ struct QuantizeStep {
   std::optional<QuantScheme> embedding = QuantScheme{.bits = 8};  ///< nothing: stays floating
   std::optional<QuantScheme> head = QuantScheme{.bits = 8};
   std::vector<Rule> rules = {};
+  /// How the quantized layers of the decoder blocks round their inputs: None or Int8PerToken.
+  ActivationRounding activations = ActivationRounding::None;
 };
 
 /// Text that a model is trained on.
@@ -94,6 +97,8 @@ struct ExportStep {
   std::optional<double> sparse_from = {};  ///< of a sparse format: share a form must leave out
   std::int64_t scale_bits = 32;            ///< of a sparse format: 32 or 16
   std::int64_t context_length = 0;         ///< 0: the model's own
+  /// How products with 8-bit weights round their inputs; nothing: as the model says.
+  std::optional<ActivationRounding> activations = {};
 };
 
 struct Step {
@@ -188,6 +193,9 @@ struct NamedMatrix {
   std::int64_t in_features = 0;
   MatrixRole role = MatrixRole::Block;
 };
+
+/// How a matrix rounds its inputs that a quantize step puts on a grid.
+ActivationRounding activations_of(const QuantizeStep& step, const NamedMatrix& matrix);
 
 /// The grid a quantize step gives a matrix: of the first rule that matches, else of the step for
 /// the matrix's role. Nothing when the matrix stays floating.

@@ -125,6 +125,7 @@ TensorReport read_tensor(const ReportReader& in) {
   out.bits = in.optional_integer("bits");
   out.group_size = in.optional_integer("group_size");
   if (in.has("symmetric")) out.symmetric = in.boolean("symmetric");
+  if (in.has("activations")) out.activations = in.text("activations");
   out.sparsity_target = in.optional_number("sparsity_target");
   out.sparsity = in.number("sparsity");
   out.relative_output_error = in.optional_number("relative_output_error");
@@ -191,6 +192,7 @@ ProductReport read_product(const ReportReader& in) {
 ArtifactReport read_artifact(const ReportReader& in) {
   ArtifactReport out;
   out.format = in.text("format");
+  if (in.has("activations")) out.activations = in.text("activations");
   if (in.has("onnxruntime_version")) out.onnxruntime_version = in.text("onnxruntime_version");
   out.max_logit_error = in.optional_number("max_logit_error");
   out.mean_logit_error = in.optional_number("mean_logit_error");

@@ -21,8 +21,9 @@ struct TensorReport {
   std::optional<std::int64_t> bits;
   std::optional<std::int64_t> group_size;  ///< 0: per channel
   std::optional<bool> symmetric;
-  std::optional<double> sparsity_target;  ///< 0..1
-  double sparsity = 0;                    ///< counted in what was written, 0..1
+  std::optional<std::string> activations = {};  ///< how its inputs are rounded: "int8-per-token"
+  std::optional<double> sparsity_target;        ///< 0..1
+  double sparsity = 0;                          ///< counted in what was written, 0..1
   std::optional<double> relative_output_error =
       {};  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
            ///< calibration text, W as for the weight error
@@ -30,7 +31,7 @@ struct TensorReport {
       {};                                    ///< how often the damping of the Hessian was raised
   std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1
   std::optional<double> input_scale_exponent =
-      {};  ///< of AWQ's scales of the inputs; 0: they stay as they are
+      {};  ///< of the scales of the inputs (awq, smoothquant); 0: they stay as they are
   std::vector<std::string> fallbacks = {};  ///< what was done instead of what was asked for
   std::optional<double>
       relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
@@ -74,8 +75,10 @@ struct ProductReport {
 
 /// The artifact against the compressed model in memory.
 struct ArtifactReport {
-  std::string format;                     ///< "genai", "onnx", "genai-sparse" or "onnx-sparse"
-  std::string onnxruntime_version;        ///< empty when the artifact was not run
+  std::string format;  ///< "genai", "onnx", "genai-sparse" or "onnx-sparse"
+  std::optional<std::string> activations =
+      {};                           ///< how its products round their inputs: "int8-per-token" ...
+  std::string onnxruntime_version;  ///< empty when the artifact was not run
   std::optional<double> max_logit_error;  ///< at accuracy level 0
   std::optional<double> mean_logit_error;
   std::optional<double> kl_divergence_nats;  ///< mean KL(compressed || artifact), level 0

@@ -126,6 +126,7 @@ class ReportWriter {
   Json artifact(const ArtifactReport& artifact) {
     Json out = Json::object();
     out["format"] = text(artifact.format);
+    if (artifact.activations) out["activations"] = text(*artifact.activations);
     if (!artifact.onnxruntime_version.empty()) {
       out["onnxruntime_version"] = text(artifact.onnxruntime_version);
     }
@@ -154,6 +155,7 @@ class ReportWriter {
     put_exact(out, "bits", tensor.bits);
     put_exact(out, "group_size", tensor.group_size);
     put_exact(out, "symmetric", tensor.symmetric);
+    if (tensor.activations) out["activations"] = text(*tensor.activations);
     put(out, "sparsity_target", tensor.sparsity_target);
     out["sparsity"] = number(tensor.sparsity);
     put(out, "relative_weight_error", tensor.relative_weight_error);

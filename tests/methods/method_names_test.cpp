@@ -9,6 +9,7 @@ TEST_CASE("every method has the name that recipes use", "[methods]") {
   CHECK(method_name(QuantizeMethod{RtnOptions{}}) == "rtn");
   CHECK(method_name(QuantizeMethod{HqqOptions{}}) == "hqq");
   CHECK(method_name(QuantizeMethod{AwqOptions{}}) == "awq");
+  CHECK(method_name(QuantizeMethod{SmoothQuantOptions{}}) == "smoothquant");
   CHECK(method_name(MaskMethod{MagnitudeMask{}}) == "magnitude");
   CHECK(method_name(MaskMethod{WandaMask{}}) == "wanda");
   CHECK(method_name(StructuredScore{MagnitudeScore{}}) == "magnitude");
@@ -22,6 +23,7 @@ TEST_CASE("only methods that look at activations need calibration", "[methods]")
   CHECK((calibration_need(HqqOptions{}) == CalibrationNeed::None));
   CHECK((calibration_need(AwqOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(GptqOptions{}) == CalibrationNeed::Hessian));
+  CHECK((calibration_need(SmoothQuantOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::None) == CalibrationNeed::None));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::LeastSquares) == CalibrationNeed::Hessian));
   CHECK((calibration_need(WandaMask{}, MaskRepair::None) == CalibrationNeed::Norms));

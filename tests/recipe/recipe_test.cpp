@@ -342,9 +342,12 @@ TEST_CASE("recipes spell methods as reports do", "[recipe]") {
   }
   for (const QuantizeMethod& method :
        {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}), QuantizeMethod(HqqOptions{}),
-        QuantizeMethod(AwqOptions{})}) {
+        QuantizeMethod(AwqOptions{}), QuantizeMethod(SmoothQuantOptions{})}) {
     const std::string name(method_name(method));
-    const Recipe recipe = parse_recipe(head + "[{id: q, quantize: {method: " + name + "}}]\n", "r");
+    const Recipe recipe = parse_recipe(
+        head + "[{id: q, quantize: {activations: int8-per-token, method: " + name + "}}]\n", "r");
+    CHECK((std::get<QuantizeStep>(recipe.steps.at(0).action).activations ==
+           ActivationRounding::Int8PerToken));
     CHECK(std::get<QuantizeStep>(recipe.steps.at(0).action).method.index() == method.index());
   }
   for (const StructuredScore& score :

@@ -74,6 +74,7 @@ inline Report sample_report() {
       .warnings = {}};
   report.artifact =
       ArtifactReport{.format = "genai-sparse",
+                     .activations = "int8-per-token",
                      .onnxruntime_version = "1.32.0",
                      .max_logit_error = 1.24e-5,
                      .mean_logit_error = 2.5e-6,
@@ -98,6 +99,7 @@ inline Report sample_report() {
                      .bits = 4,
                      .group_size = 32,
                      .symmetric = false,
+                     .activations = "int8-per-token",
                      .sparsity_target = 0.1,
                      .sparsity = 0.11,
                      .relative_output_error = 0.0375,

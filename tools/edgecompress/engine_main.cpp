@@ -131,6 +131,7 @@ int print_scores(const EvalResult& result, const cli::EvalOptions& options) {
       {"windows", result.scores.windows},      {"window", result.windows.length},
       {"tokens", result.scores.target_tokens}, {"token_sha256", result.windows.sha256},
       {"dtype", options.compute.dtype}};
+  if (result.activations) document["activations"] = activation_name(*result.activations);
   if (result.scores.kl_divergence_nats) {
     document["kl_divergence"] = *result.scores.kl_divergence_nats;
     document["top1_agreement"] = *result.scores.top1_agreement;
@@ -280,6 +281,7 @@ struct Work {
                         .compute = compute_options(options.compute),
                         .onnxruntime = options.onnxruntime};
     if (options.windows > 0) request.windows.max_count = options.windows;
+    request.compute.activations = activation_of_name(options.activations);
     if (options.window_order == "first") request.windows.order = WindowOrder::First;
     return print_scores(run_eval(request, progress), options);
   }

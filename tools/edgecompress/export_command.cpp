@@ -49,6 +49,15 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
                    "sparse formats: 32 keeps every scale, 16 rounds it and halves its bytes")
       ->check(CLI::IsMember({16, 32}))
       ->capture_default_str();
+  command
+      ->add_option("--int8-style", options.int8_style,
+                   "products of 8-bit weights with one scale a row: weight-only; dynamic: "
+                   "DynamicQuantizeLinear and MatMulInteger, one range for all tokens of a call; "
+                   "dynamic-per-token: MatMulInteger, a range for each token; auto: "
+                   "dynamic-per-token when the folder rounds activations, else weight-only")
+      ->check(
+          CLI::IsMember(std::vector<std::string>(kInt8StyleNames.begin(), kInt8StyleNames.end())))
+      ->capture_default_str();
   command->add_option("--context-length", options.context_length, "tokens the artifact can hold")
       ->check(CLI::PositiveNumber)
       ->default_str("the model's");
@@ -60,6 +69,8 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
       "Examples:\n"
       "  edgecompress export --model llama-int4 -o llama-genai\n"
       "  edgecompress export --model llama-int8 -o llama-onnx --format onnx --context-length 2048\n"
+      "  edgecompress export --model llama-int8 -o llama-w8a8 --format onnx --int8-style "
+      "dynamic-per-token\n"
       "  edgecompress export --model llama-masked-int4 -o llama-sparse --format genai-sparse");
   command->callback([&options] { refuse_sparse_flags_of_dense(options); });
   return command;
@@ -79,6 +90,7 @@ ExportOptions export_options(const ExportCommandOptions& options, int num_thread
       exporting.sparse->threshold = parse_share(options.sparse_from, "--sparse-from");
     }
   }
+  exporting.activations = rounding_of_int8_style(options.int8_style);
   exporting.context_length = options.context_length;
   exporting.num_threads = num_threads;
   return exporting;

@@ -54,10 +54,21 @@ RtnOptions rtn_options(const QuantizeOptions& options) {
   return {.clip = options.clip == "weight-error" ? ClipSearch::WeightError : ClipSearch::None};
 }
 
+SmoothQuantOptions smoothquant_options(const QuantizeOptions& options) {
+  if (options.activations == "none") {
+    throw Error(ErrorKind::Usage, "U-SMOOTH",
+                "--method smoothquant moves the outliers of inputs that are rounded, but "
+                "--activations is none; give --activations int8-per-token, or use awq");
+  }
+  if (!options.clip.empty()) refuse_clip(options, "it does not choose the ranges");
+  return {.rounding = options.rounding == "gptq" ? SmoothRounding::Gptq : SmoothRounding::Nearest};
+}
+
 QuantizeMethod parse_method(const QuantizeOptions& options) {
   if (options.method == "gptq") return gptq_options(options);
   if (options.method == "awq") return awq_options(options);
   if (options.method == "rtn") return rtn_options(options);
+  if (options.method == "smoothquant") return smoothquant_options(options);
   if (!options.clip.empty()) refuse_clip(options, "it finds each group's range itself");
   return HqqOptions{.iterations = options.hqq_iterations};
 }
@@ -89,8 +100,9 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
           "--method", options.method,
           "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
           "gptq: compensate each rounding error, needs --calibration; awq: scale the inputs that "
-          "matter up first, needs --calibration")
-      ->check(CLI::IsMember({"rtn", "hqq", "gptq", "awq"}))
+          "matter up first, needs --calibration; smoothquant: move the outliers of rounded inputs "
+          "into the weights first, needs --calibration and --activations int8-per-token")
+      ->check(CLI::IsMember({"rtn", "hqq", "gptq", "awq", "smoothquant"}))
       ->capture_default_str();
   command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
       ->check(CLI::IsMember({4, 8}))
@@ -135,7 +147,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->capture_default_str();
   command
       ->add_option("--rounding", options.rounding,
-                   "awq: how the scaled weights are rounded: nearest or gptq")
+                   "awq, smoothquant: how the scaled weights are rounded: nearest or gptq")
       ->check(CLI::IsMember({"nearest", "gptq"}))
       ->capture_default_str();
   command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
@@ -149,6 +161,12 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command->add_option(
       "--keep", options.keep,
       "layers that stay floating, for example '*.down_proj'; may be given several times");
+  command
+      ->add_option("--activations", options.activations,
+                   "how the quantized layers of the decoder blocks round what they read: none, or "
+                   "int8-per-token (W8A8 and W4A8; the folder says so, and eval and export follow)")
+      ->check(CLI::IsMember({"none", "int8-per-token"}))
+      ->capture_default_str();
   command
       ->add_option(
           "--qat", options.qat,
@@ -184,6 +202,7 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
       .symmetry = options.asymmetric ? Symmetry::Asymmetric : Symmetry::Symmetric};
   step.embedding = table_scheme(options.embedding_bits);
   step.head = table_scheme(options.head_bits);
+  step.activations = activation_of_name(options.activations).value_or(ActivationRounding::None);
   if (!options.keep.empty()) {
     step.rules.push_back(
         {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});

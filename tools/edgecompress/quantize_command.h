@@ -28,6 +28,7 @@ struct QuantizeOptions {
   std::string rounding = "nearest";  ///< of awq
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
+  std::string activations = "none";
   std::string qat = "never";
   std::filesystem::path training_text;  ///< empty: the calibration text
   std::vector<std::string> keep;        ///< patterns of modules that stay floating
