@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/memory_bounds.h"
 
 namespace edgecompress {
 namespace {
@@ -18,11 +19,13 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
-/// A file with one number; "max" and what is no file at all limit nothing.
+/// A file with one number; "max" and what is no file at all limit nothing, and neither does version
+/// 1's largest number, 2^63 less a page.
 std::uint64_t limit_in(const fs::path& file) {
+  constexpr std::uint64_t kNoLimit = std::uint64_t{1} << 62;
   std::ifstream in(file);
   std::uint64_t bytes = 0;
-  return in >> bytes ? bytes : kUnlimited;
+  return in >> bytes && bytes < kNoLimit ? bytes : kUnlimited;
 }
 
 std::uint64_t least_on_the_way_up(const fs::path& mount, const fs::path& group, const char* file) {
@@ -74,6 +77,15 @@ std::optional<double> factor_of(const std::string& unit) {
 }
 
 }  // namespace
+
+MemoryBounds memory_bounds(const fs::path& root) {
+  const auto bound = [](std::uint64_t bytes) {
+    return bytes == kUnlimited ? std::nullopt : std::optional(bytes);
+  };
+  return {.machine = bound(machine_memory()),
+          .cgroup = bound(cgroup_limit(root)),
+          .address_space = bound(address_space())};
+}
 
 std::uint64_t memory_limit(const fs::path& root) {
   return std::min({machine_memory(), cgroup_limit(root), address_space()});

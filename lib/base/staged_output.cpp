@@ -1,8 +1,10 @@
 #include "base/staged_output.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include <fcntl.h>
@@ -13,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/kill_point.h"
+#include "base/output_writer.h"
 
 namespace edgecompress {
 namespace {
@@ -82,6 +85,28 @@ void make_folder(const fs::path& path) {
   if (error) fail_output(path, error.message());
 }
 
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
+}
+
+/// writer_of() holds a shared lock for a moment, which is no reason to refuse a run.
+bool locked_exclusively(int lock) {
+  constexpr int kTries = 3;
+  constexpr useconds_t kBetween = 20'000;  // microseconds
+  for (int i = 0; i < kTries; ++i) {
+    if (::flock(lock, LOCK_EX | LOCK_NB) == 0) return true;
+    ::usleep(kBetween);
+  }
+  return false;
+}
+
+std::string name_of_writer(const fs::path& target) {
+  const std::optional<OutputWriter> writer = writer_of(target);
+  if (!writer || writer->pid == 0) return "it";
+  return concat("process ", writer->pid, " on ", writer->host);
+}
+
 /// Only what looks like ours is ever taken up or deleted.
 void refuse_foreign_staging(const fs::path& place) {
   const fs::file_status status = fs::symlink_status(place);
@@ -98,6 +123,18 @@ void refuse_foreign_staging(const fs::path& place) {
 }
 
 }  // namespace
+
+std::optional<OutputWriter> writer_of(const fs::path& target) {
+  const fs::path lock_path = resolved(target).string() + ".lock";
+  const int lock = ::open(lock_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (lock < 0) return std::nullopt;
+  const bool held = ::flock(lock, LOCK_SH | LOCK_NB) != 0;
+  ::close(lock);
+  if (!held) return std::nullopt;
+  OutputWriter writer;
+  std::ifstream(lock_path) >> writer.pid >> writer.host;
+  return writer;
+}
 
 fs::path staging_place(const fs::path& target) { return resolved(target).string() + ".partial"; }
 
@@ -191,12 +228,16 @@ void StagedFolder::take_lock() {
   const fs::path lock_path = target_.string() + ".lock";
   lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (lock_ < 0) fail_output(target_, std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+  if (!locked_exclusively(lock_)) {
     ::close(std::exchange(lock_, -1));
     throw Error(ErrorKind::Conflict, "O-LOCKED",
-                concat("another run is writing ", target_.string(), " (it holds ",
-                       lock_path.string(), "); wait for it or choose another output"));
+                concat("another run is writing ", target_.string(), " (", name_of_writer(target_),
+                       " holds ", lock_path.string(), "); wait for it or choose another output"));
   }
+  // Only for people and for writer_of(): a lock that does not say whose it is still locks.
+  const std::string holder = concat(::getpid(), " ", host_name(), "\n");
+  [[maybe_unused]] const bool emptied = ::ftruncate(lock_, 0) == 0;
+  [[maybe_unused]] const ssize_t written = ::write(lock_, holder.data(), holder.size());
 }
 
 void StagedFolder::release_lock() {

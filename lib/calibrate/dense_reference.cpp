@@ -1,5 +1,6 @@
 #include "calibrate/dense_reference.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -16,22 +17,31 @@ bool writes_to_residual(InputGroup group) {
   return group == InputGroup::O || group == InputGroup::Down;
 }
 
-/// Windows that arrive in order, some at a time.
-class WindowCursor {
+/// Things that arrive in order, some at a time.
+class Cursor {
  public:
-  explicit WindowCursor(std::int64_t length) : length_(length) {}
-
-  /// Returns the next windows, of `num_tokens` tokens together, as [begin, end).
-  std::pair<std::int64_t, std::int64_t> next(std::int64_t num_tokens) {
+  /// Returns the next `count` as [begin, end).
+  std::pair<std::int64_t, std::int64_t> next(std::int64_t count) {
     const std::int64_t begin = next_;
-    next_ += num_tokens / length_;
+    next_ += count;
     return {begin, next_};
   }
 
  private:
-  std::int64_t length_;
   std::int64_t next_ = 0;
 };
+
+/// wanted - found of the next windows' tokens.
+at::Tensor drift(HiddenStates& wanted, HiddenStates& found, Cursor& windows) {
+  const std::int64_t step = windows_at_once(wanted.length());
+  const auto [begin, next] = windows.next(step);
+  const std::int64_t end = std::min(next, wanted.count());
+  const at::Tensor difference =
+      wanted.without_padding(begin, end, wanted.windows(begin, end) - found.windows(begin, end));
+  wanted.release(begin, end);
+  found.release(begin, end);
+  return difference;
+}
 
 }  // namespace
 
@@ -42,20 +52,20 @@ DenseReference::DenseReference(HiddenStates& states, BlockWeights dense, const R
 ReferencedInputs DenseReference::gather(SequentialBlock& tokens, InputGroup group,
                                         const BlockWeights& block) {
   std::optional<HiddenStates> recorded;
-  WindowCursor writing(tokens_.window_length());
+  Cursor writing;
   tokens_.show(group, dense_, [&](const at::Tensor& inputs) {
     if (!recorded) {
-      recorded.emplace(tokens_.num_windows(), tokens_.window_length(), inputs.size(1), storage_);
+      recorded.emplace(tokens_.num_tokens(), 1, inputs.size(1), storage_);  // a window a token
     }
     const auto [begin, end] = writing.next(inputs.size(0));
-    at::Tensor place = recorded->windows(begin, end);
-    place.copy_(inputs.view(place.sizes()));
+    recorded->windows(begin, end).copy_(inputs.unsqueeze(1));
     recorded->release(begin, end);
   });
 
   std::optional<CrossMoment> cross;
   std::optional<CrossMoment> residual;
-  WindowCursor reading(tokens.window_length());
+  Cursor reading;
+  Cursor windows;
   const auto compare = [&](const at::Tensor& inputs) {
     const auto [begin, end] = reading.next(inputs.size(0));
     if (!cross) cross.emplace(recorded->hidden_size(), inputs.size(1));
@@ -65,9 +75,7 @@ ReferencedInputs DenseReference::gather(SequentialBlock& tokens, InputGroup grou
     HiddenStates& wanted = tokens_.residual(group);
     HiddenStates& found = tokens.residual(group);
     if (!residual) residual.emplace(wanted.hidden_size(), inputs.size(1));
-    residual->add((wanted.windows(begin, end) - found.windows(begin, end)).flatten(0, 1), inputs);
-    wanted.release(begin, end);
-    found.release(begin, end);
+    residual->add(drift(wanted, found, windows), inputs);
   };
   ReferencedInputs result{gather_inputs(tokens, group, block, InputDetail::Hessian, compare), {}};
   result.dense.inputs = cross->matrix();

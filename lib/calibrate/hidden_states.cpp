@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <string>
 
 #include <fcntl.h>
@@ -58,9 +59,16 @@ HiddenStates::HiddenStates(std::int64_t count, std::int64_t length, std::int64_t
       at::kFloat);
 }
 
+HiddenStates::HiddenStates(const HiddenStates& like, std::int64_t width,
+                           const HiddenStateStorage& storage)
+    : HiddenStates(like.count(), like.length(), width, storage) {
+  lengths_ = like.lengths_;
+}
+
 HiddenStates::HiddenStates(const TokenWindows& windows, const StoredMatrix& embedding,
                            const HiddenStateStorage& storage)
     : HiddenStates(windows.count, windows.length, matrix_shape(embedding).in_features, storage) {
+  lengths_ = windows.lengths;
   const auto width = static_cast<std::size_t>(hidden_size());
   float* row = states_.data_ptr<float>();
   for (const std::int32_t id : windows.ids) {
@@ -72,11 +80,31 @@ HiddenStates::HiddenStates(const TokenWindows& windows, const StoredMatrix& embe
 HiddenStates::HiddenStates(const TokenWindows& windows, const at::Tensor& embedding,
                            const HiddenStateStorage& storage)
     : HiddenStates(windows.count, windows.length, embedding.size(1), storage) {
+  lengths_ = windows.lengths;
   const float* const table = embedding.data_ptr<float>();
   float* row = states_.data_ptr<float>();
   for (const std::int32_t id : windows.ids) {
     row = std::copy_n(table + id * hidden_size(), hidden_size(), row);
   }
+}
+
+at::Tensor HiddenStates::without_padding(std::int64_t begin, std::int64_t end,
+                                         const at::Tensor& values) const {
+  if (lengths_.empty()) return values.flatten(0, 1);
+  std::vector<at::Tensor> tokens;
+  for (std::int64_t i = begin; i < end; ++i) {
+    tokens.push_back(values.select(0, i - begin).narrow(0, 0, tokens_of(i)));
+  }
+  return at::cat(tokens);
+}
+
+std::int64_t HiddenStates::tokens_of(std::int64_t window) const {
+  return lengths_.empty() ? length() : lengths_[static_cast<std::size_t>(window)];
+}
+
+std::int64_t HiddenStates::num_tokens() const {
+  if (lengths_.empty()) return count() * length();
+  return std::accumulate(lengths_.begin(), lengths_.end(), std::int64_t{0});
 }
 
 void HiddenStates::release(std::int64_t begin, std::int64_t end) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -29,6 +30,8 @@ class HiddenStates {
   /// Uninitialized activations of any width, kept the same way.
   HiddenStates(std::int64_t count, std::int64_t length, std::int64_t width,
                const HiddenStateStorage& storage);
+  /// The same of the windows that `like` has.
+  HiddenStates(const HiddenStates& like, std::int64_t width, const HiddenStateStorage& storage);
   /// The same from a float matrix [vocab_size, hidden_size].
   HiddenStates(const TokenWindows& windows, const at::Tensor& embedding,
                const HiddenStateStorage& storage);
@@ -40,11 +43,20 @@ class HiddenStates {
   /// Windows [begin, end) as a view that may be written.
   at::Tensor windows(std::int64_t begin, std::int64_t end) { return states_.slice(0, begin, end); }
 
+  /// values: of windows [begin, end), [end - begin, length, width]. Returns those of their tokens,
+  /// padding left out, [tokens, width].
+  at::Tensor without_padding(std::int64_t begin, std::int64_t end, const at::Tensor& values) const;
+
+  /// Tokens of a window, and of all, padding left out.
+  std::int64_t tokens_of(std::int64_t window) const;
+  std::int64_t num_tokens() const;
+
   /// Lets the kernel write back and forget the windows' pages when they are a file.
   void release(std::int64_t begin, std::int64_t end);
 
  private:
   at::Tensor states_;
+  std::vector<std::int64_t> lengths_;  ///< tokens of each window; empty: all are
   bool in_file_ = false;
 };
 

@@ -1,6 +1,8 @@
 #include "calibrate/layer_inputs.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/error.h"
 #include "tensor/aten.h"
@@ -21,6 +23,35 @@ LayerInputs checked(LayerInputs inputs) {
 at::Tensor deviation_of(const at::Tensor& squares, const at::Tensor& mean, double tokens) {
   return (squares - mean.square() * tokens).clamp_min(0).sqrt().to(at::kFloat);
 }
+
+constexpr std::int64_t kSampledTokens = 512;
+
+/// The largest inputs, and some tokens as they are.
+class InputSample {
+ public:
+  explicit InputSample(const SequentialBlock& tokens)
+      : stride_(std::max<std::int64_t>(1, tokens.num_tokens() / kSampledTokens)) {}
+
+  void add(const at::Tensor& inputs) {
+    const at::Tensor largest = inputs.abs().amax(0);
+    largest_ = largest_.defined() ? at::maximum(largest_, largest) : largest;
+    const std::int64_t first = (stride_ - seen_ % stride_) % stride_;
+    seen_ += inputs.size(0);
+    if (first < inputs.size(0))
+      taken_.push_back(inputs.slice(0, first, std::nullopt, stride_).clone());
+  }
+
+  void move_to(LayerInputs& inputs) {
+    inputs.largest = largest_;
+    inputs.sample = at::cat(taken_);
+  }
+
+ private:
+  std::int64_t stride_;
+  std::int64_t seen_ = 0;
+  at::Tensor largest_;
+  std::vector<at::Tensor> taken_;
+};
 
 LayerInputs gather_norms(SequentialBlock& tokens, InputGroup group, const BlockWeights& block,
                          const SequentialBlock::TokenSink& also) {
@@ -60,8 +91,15 @@ LayerInputs gather_hessian(SequentialBlock& tokens, InputGroup group, const Bloc
 
 LayerInputs gather_inputs(SequentialBlock& tokens, InputGroup group, const BlockWeights& block,
                           InputDetail detail, const SequentialBlock::TokenSink& also) {
-  return detail == InputDetail::Hessian ? gather_hessian(tokens, group, block, also)
-                                        : gather_norms(tokens, group, block, also);
+  InputSample sample(tokens);
+  const auto sink = [&](const at::Tensor& shown) {
+    sample.add(shown);
+    if (also) also(shown);
+  };
+  LayerInputs inputs = detail == InputDetail::Hessian ? gather_hessian(tokens, group, block, sink)
+                                                      : gather_norms(tokens, group, block, sink);
+  sample.move_to(inputs);
+  return inputs;
 }
 
 }  // namespace edgecompress

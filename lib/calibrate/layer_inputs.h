@@ -17,9 +17,11 @@ enum class InputDetail {
 
 /// What the linear layers of one group read, over all calibration tokens.
 struct LayerInputs {
-  at::Tensor norm;       ///< [in_features] float, L2 norm of each input over all tokens
-  at::Tensor deviation;  ///< [in_features] float, the same of each input minus its mean
-  at::Tensor hessian;    ///< [in_features, in_features] double, mean of x x^T; undefined with Norms
+  at::Tensor norm;          ///< [in_features] float, L2 norm of each input over all tokens
+  at::Tensor deviation;     ///< [in_features] float, the same of each input minus its mean
+  at::Tensor largest = {};  ///< [in_features] float, largest |input|
+  at::Tensor sample = {};   ///< [tokens, in_features] float, some tokens, spread evenly over all
+  at::Tensor hessian;  ///< [in_features, in_features] double, mean of x x^T; undefined with Norms
 };
 
 /// Gathers a group's inputs from a SequentialBlock; the same bytes for any number of threads.

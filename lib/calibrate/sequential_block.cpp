@@ -6,15 +6,14 @@
 #include "tensor/aten.h"
 
 namespace edgecompress {
-namespace {
-
-at::Tensor tokens_of(const at::Tensor& input) { return input.flatten(0, 1).cpu(); }
-
-}  // namespace
-
 SequentialBlock::SequentialBlock(HiddenStates& states, const RotaryTable& rotary,
                                  const ComputeTarget& target, const HiddenStateStorage& storage)
     : states_(states), rotary_(rotary), target_(target), storage_(storage) {}
+
+at::Tensor SequentialBlock::tokens_of(std::int64_t begin, std::int64_t end,
+                                      const at::Tensor& input) const {
+  return states_.without_padding(begin, end, input).cpu();
+}
 
 void SequentialBlock::show(InputGroup group, const BlockWeights& block, const TokenSink& sink) {
   switch (group) {
@@ -30,29 +29,29 @@ void SequentialBlock::show(InputGroup group, const BlockWeights& block, const To
 }
 
 void SequentialBlock::show_attention_input(const BlockWeights& block, const TokenSink& sink) {
-  for_each_piece(states_, target_.device,
-                 [&](std::int64_t, std::int64_t, const at::Tensor& hidden) {
-                   sink(tokens_of(rms_norm(hidden, block.input_norm, block.rms_norm_eps)));
-                 });
+  for_each_piece(
+      states_, target_.device, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
+        sink(tokens_of(begin, end, rms_norm(hidden, block.input_norm, block.rms_norm_eps)));
+      });
 }
 
 void SequentialBlock::show_attention_mix(const BlockWeights& block, const TokenSink& sink) {
   const std::int64_t width = block.shape.num_attention_heads * block.head_dim;
-  mixed_.emplace(states_.count(), states_.length(), width, storage_);
+  mixed_.emplace(states_, width, storage_);
   for_each_piece(
       states_, target_.device, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
         const at::Tensor mixed =
             attention_mix(block, rotary_, rms_norm(hidden, block.input_norm, block.rms_norm_eps));
         mixed_->windows(begin, end).copy_(mixed);
         mixed_->release(begin, end);
-        sink(tokens_of(mixed));
+        sink(tokens_of(begin, end, mixed));
       });
 }
 
 void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink& sink) {
   ensure(mixed_.has_value(), "the attention's inputs to have been shown");
   const at::Tensor& o = block.weight(LinearKind::O);
-  attended_.emplace(states_.count(), states_.length(), states_.hidden_size(), storage_);
+  attended_.emplace(states_, states_.hidden_size(), storage_);
   for_each_piece(
       states_, target_.device, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
         at::Tensor mixed = mixed_->windows(begin, end).to(target_.device);
@@ -61,7 +60,8 @@ void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink&
         attended_->windows(begin, end).copy_(attended);
         attended_->release(begin, end);
         mixed_->release(begin, end);
-        sink(tokens_of(rms_norm(attended, block.post_attention_norm, block.rms_norm_eps)));
+        sink(tokens_of(begin, end,
+                       rms_norm(attended, block.post_attention_norm, block.rms_norm_eps)));
       });
   mixed_.reset();
 }
@@ -69,9 +69,10 @@ void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink&
 void SequentialBlock::show_mlp_activation(const BlockWeights& block, const TokenSink& sink) {
   ensure(attended_.has_value(), "the MLP's inputs to have been shown");
   for_each_piece(*attended_, target_.device,
-                 [&](std::int64_t, std::int64_t, const at::Tensor& attended) {
-                   sink(tokens_of(mlp_activation(
-                       block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps))));
+                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
+                   const at::Tensor activated = mlp_activation(
+                       block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+                   sink(tokens_of(begin, end, activated));
                  });
 }
 

@@ -16,7 +16,8 @@ namespace edgecompress {
 /// or in a file as the hidden states are.
 class SequentialBlock {
  public:
-  /// Sees [tokens, in_features] float on the CPU, windows in order.
+  /// Sees [tokens, in_features] float on the CPU: of windows_at_once() windows in order, padding
+  /// left out.
   using TokenSink = std::function<void(const at::Tensor& inputs)>;
 
   /// states, rotary: must outlive this object.
@@ -31,13 +32,13 @@ class SequentialBlock {
   /// Down, those behind the attention.
   HiddenStates& residual(InputGroup group);
 
-  std::int64_t num_windows() const { return states_.count(); }
-  std::int64_t window_length() const { return states_.length(); }
+  std::int64_t num_tokens() const { return states_.num_tokens(); }
 
   /// Replaces the states by the outputs of the block, whose weights are now all final.
   void finish(const BlockWeights& block);
 
  private:
+  at::Tensor tokens_of(std::int64_t begin, std::int64_t end, const at::Tensor& input) const;
   void show_attention_input(const BlockWeights& block, const TokenSink& sink);
   void show_attention_mix(const BlockWeights& block, const TokenSink& sink);
   void show_mlp_input(const BlockWeights& block, const TokenSink& sink);

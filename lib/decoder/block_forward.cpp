@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "decoder/round_activations.h"
 #include "tensor/aten.h"
 #include "tensor/linear.h"
 #include "tensor/silu.h"
@@ -42,7 +43,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 at::Tensor linear_output(const BlockWeights& block, LinearKind kind, const at::Tensor& input) {
   const at::Tensor& weight = block.weight(kind);
-  const at::Tensor product = stable_linear(input.to(weight.scalar_type()), weight).to(at::kFloat);
+  const at::Tensor read = round_activations(input, block.activation(kind));
+  const at::Tensor product = stable_linear(read.to(weight.scalar_type()), weight).to(at::kFloat);
   return block.bias(kind).defined() ? product + block.bias(kind) : product;
 }
 

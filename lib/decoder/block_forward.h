@@ -21,8 +21,8 @@ using InputObserver = std::function<void(InputGroup group, const at::Tensor& inp
 /// x / sqrt(mean(x^2) + eps) * weight over the last dimension, in float.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-/// The output of one linear layer, [.., out_features] float. Products are computed in the type of
-/// the weight.
+/// The output of one linear layer, [.., out_features] float; its input is rounded as the block
+/// says. Products are computed in the type of the weight.
 at::Tensor linear_output(const BlockWeights& block, LinearKind kind, const at::Tensor& input);
 
 /// What o_proj reads: attention over sequences that start at position 0. input: the normed hidden

@@ -33,6 +33,12 @@ at::Tensor rounded_to(const at::Tensor& weight, DType dtype) {
   return weight;
 }
 
+ActivationScheme stored_activation(const StoredMatrix& matrix) {
+  const auto* const quantized = std::get_if<StoredQuantizedMatrix>(&matrix);
+  if (quantized == nullptr) return {};
+  return {.rounding = quantized->activations};
+}
+
 BlockWeights load_block(const ModelFolder& model, std::int64_t block, int num_threads) {
   const LlamaConfig& config = model.config();
   BlockWeights loaded{
@@ -42,10 +48,13 @@ BlockWeights load_block(const ModelFolder& model, std::int64_t block, int num_th
       .input_norm = load_vector(model, input_norm_module(block) + ".weight"),
       .post_attention_norm = load_vector(model, post_attention_norm_module(block) + ".weight"),
       .weights = {},
-      .biases = {}};
+      .biases = {},
+      .activations = {}};
   for (const LinearKind kind : kLinearKinds) {
     const std::string module = module_name({block, kind});
-    loaded.weight(kind) = load_matrix(model.matrix(module), num_threads);
+    const StoredMatrix matrix = model.matrix(module);
+    loaded.weight(kind) = load_matrix(matrix, num_threads);
+    loaded.activation(kind) = stored_activation(matrix);
     model.drop(module);
     if (has_bias(config, kind)) loaded.bias(kind) = load_vector(model, module + ".bias");
   }

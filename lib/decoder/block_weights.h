@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "llama/model_folder.h"
+#include "weights/activation_rounding.h"
 
 namespace edgecompress {
 
@@ -26,6 +27,8 @@ struct BlockWeights {
       weights;  ///< by LinearKind, [out_features, in_features]
   std::array<at::Tensor, kLinearKinds.size()>
       biases;  ///< by LinearKind, [out_features] or undefined
+  std::array<ActivationScheme, kLinearKinds.size()> activations =
+      {};  ///< by LinearKind: how each layer rounds what it reads
 
   at::Tensor& weight(LinearKind kind) { return weights[static_cast<std::size_t>(kind)]; }
   const at::Tensor& weight(LinearKind kind) const {
@@ -33,6 +36,12 @@ struct BlockWeights {
   }
   at::Tensor& bias(LinearKind kind) { return biases[static_cast<std::size_t>(kind)]; }
   const at::Tensor& bias(LinearKind kind) const { return biases[static_cast<std::size_t>(kind)]; }
+  ActivationScheme& activation(LinearKind kind) {
+    return activations[static_cast<std::size_t>(kind)];
+  }
+  const ActivationScheme& activation(LinearKind kind) const {
+    return activations[static_cast<std::size_t>(kind)];
+  }
 };
 
 /// A whole matrix as float, [out_features, in_features], on the CPU; quantized ones dequantized.
@@ -40,6 +49,9 @@ at::Tensor load_matrix(const StoredMatrix& matrix, int num_threads);
 
 /// Rounds to what a checkpoint of that dtype can hold. weight: float.
 at::Tensor rounded_to(const at::Tensor& weight, DType dtype);
+
+/// How the model's folder wants a layer's inputs rounded; not at all when its weight is float.
+ActivationScheme stored_activation(const StoredMatrix& matrix);
 
 /// Loads one decoder block as float on the CPU and lets the kernel take back its pages.
 /// Cost: the block's parameters x 4 bytes.

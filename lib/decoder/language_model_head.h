@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "llama/model_folder.h"
+#include "weights/activation_rounding.h"
 
 namespace edgecompress {
 
@@ -11,6 +12,7 @@ struct LanguageModelHead {
   at::Tensor final_norm;  ///< [hidden_size], float
   at::Tensor weight;      ///< [vocab_size, hidden_size], float
   double rms_norm_eps = 0;
+  ActivationScheme activation = {};  ///< how the output matrix's input is rounded
 };
 
 LanguageModelHead load_head(const ModelFolder& model, int num_threads);

@@ -1,6 +1,7 @@
 #include "evaluate/model_evaluation.h"
 
 #include "base/error.h"
+#include "evaluate/activation_override.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -11,13 +12,19 @@ HiddenStates final_hidden_states(const ModelFolder& model, const TokenWindows& w
   HiddenStates states(windows, model.matrix(kEmbeddingModule), options.storage);
   const RotaryTable rotary = make_rotary_table(config, windows.length, options.target.device);
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    const BlockWeights weights =
-        to_target(load_block(model, block, options.num_threads), options.target);
-    advance(states, weights, rotary, options.target);
+    BlockWeights weights = load_block(model, block, options.num_threads);
+    if (options.activations) round_inputs(weights, model, block, *options.activations);
+    advance(states, to_target(weights, options.target), rotary, options.target);
     if (progress) progress({"evaluate", block + 1, config.num_blocks()});
   }
   model.store().ensure_unchanged();
   return states;
+}
+
+LanguageModelHead evaluated_head(const ModelFolder& model, const EvaluationOptions& options) {
+  LanguageModelHead head = load_head(model, options.num_threads);
+  if (options.activations) round_inputs(head, model, *options.activations);
+  return head;
 }
 
 WindowLogits window_logits(HiddenStates& states, const LanguageModelHead& head) {
@@ -39,10 +46,13 @@ LanguageModelScores evaluate_model(const ModelFolder& model, const ModelFolder* 
                                    const TokenWindows& windows, const EvaluationOptions& options,
                                    const Progress& progress) {
   HiddenStates states = final_hidden_states(model, windows, options, progress);
-  const LanguageModelHead head = load_head(model, options.num_threads);
+  const LanguageModelHead head = evaluated_head(model, options);
   if (reference == nullptr) return score_windows(windows, window_logits(states, head), {});
 
-  HiddenStates reference_states = final_hidden_states(*reference, windows, options, progress);
+  EvaluationOptions reference_options = options;
+  reference_options.activations.reset();
+  HiddenStates reference_states =
+      final_hidden_states(*reference, windows, reference_options, progress);
   const LanguageModelHead reference_head = load_head(*reference, options.num_threads);
   return score_windows(windows, window_logits(states, head),
                        window_logits(reference_states, reference_head));

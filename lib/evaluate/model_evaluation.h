@@ -17,7 +17,12 @@ struct EvaluationOptions {
   ComputeTarget target;
   HiddenStateStorage storage;
   int num_threads = 1;
+  /// How quantized layers round their inputs; nothing: as the model's folder says.
+  std::optional<ActivationRounding> activations = {};
 };
+
+/// The head, its input rounded as `options` say.
+LanguageModelHead evaluated_head(const ModelFolder& model, const EvaluationOptions& options);
 
 /// Walks a model block by block. Returns the hidden states before the final norm.
 /// Cost: one decoder block and the states in memory.

@@ -12,6 +12,7 @@
 #include "base/staged_output.h"
 #include "llama/config.h"
 #include "llama/model_folder.h"
+#include "weights/activation_rounding.h"
 #include "weights/quant_scheme.h"
 #include "weights/quantized_matrix.h"
 
@@ -23,6 +24,7 @@ struct FloatForm {
 };
 struct QuantizedForm {
   QuantScheme scheme;
+  ActivationRounding activations = ActivationRounding::None;  ///< None or Int8PerToken
 };
 using StoredForm = std::variant<FloatForm, QuantizedForm>;
 

@@ -163,7 +163,8 @@ class Matcher {
     const bool complete = codes != nullptr && scales != nullptr &&
                           (scheme.symmetry == Symmetry::Symmetric || zero_points != nullptr);
     if (complete) {
-      matrices_.emplace(module, StoredQuantizedMatrix{shape, scheme, codes, scales, zero_points});
+      matrices_.emplace(module, StoredQuantizedMatrix{shape, scheme, codes, scales, zero_points,
+                                                      quantized.activations});
     }
   }
 

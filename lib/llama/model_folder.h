@@ -12,6 +12,7 @@
 #include "checkpoint/tensor_store.h"
 #include "llama/config.h"
 #include "llama/linear_layers.h"
+#include "weights/activation_rounding.h"
 #include "weights/quant_scheme.h"
 #include "weights/quantized_matrix.h"
 
@@ -32,6 +33,7 @@ struct StoredQuantizedMatrix {
   const TensorEntry* zero_points =
       nullptr;  ///< "weight_zero_point": I32 packed along out [ceil(out * bits /
                 ///< 32), groups], I8 [out, groups], or nullptr when symmetric
+  ActivationRounding activations = ActivationRounding::None;  ///< of the layer's inputs
 };
 
 using StoredMatrix = std::variant<FloatMatrix, StoredQuantizedMatrix>;

@@ -17,9 +17,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 [[noreturn]] void unsupported(const std::string& source, const std::string& message) {
-  throw Error(ErrorKind::Unsupported, "C15",
-              concat(source, ": ", message,
-                     "; edgecompress reads weight-only integer checkpoints of compressed-tensors"));
+  throw Error(
+      ErrorKind::Unsupported, "C15",
+      concat(source, ": ", message,
+             "; edgecompress reads integer checkpoints of compressed-tensors, weight-only or "
+             "with 8-bit activations per token"));
 }
 
 [[noreturn]] void malformed(const std::string& source, const std::string& message) {
@@ -156,6 +158,25 @@ QuantizedModule parse_weights(const Json& weights, QuantizedLayout layout,
           .strategy = grouping.strategy};
 }
 
+/// Dynamic, symmetric, one range for each token: the one rounding of inputs that a folder may ask
+/// for.
+ActivationRounding parse_activations(const Json& group, const std::string& source) {
+  const Json* const inputs = find_field(group, "input_activations");
+  if (inputs == nullptr || *inputs == false || (inputs->is_structured() && inputs->empty())) {
+    return ActivationRounding::None;
+  }
+  if (!inputs->is_object()) malformed(source, "input_activations must be an object");
+  const bool per_token = integer_field(*inputs, "num_bits", 8, source) == 8 &&
+                         text_field(*inputs, "type", "int", source) == "int" &&
+                         flag_field(*inputs, "symmetric", true, source) &&
+                         text_field(*inputs, "strategy", "tensor", source) == "token" &&
+                         inputs->value("dynamic", Json(false)) == true;
+  if (!per_token) {
+    unsupported(source, concat("input_activations ", shown_json(*inputs), " is not supported"));
+  }
+  return ActivationRounding::Int8PerToken;
+}
+
 std::vector<std::string> texts(const Json& object, const char* name, const std::string& source) {
   const Json* const list = find_field(object, name);
   std::vector<std::string> out;
@@ -227,12 +248,13 @@ std::vector<QuantizationConfig::Target> QuantizationConfig::parse_group(const Js
                                                                         const std::string& format,
                                                                         const std::string& source) {
   if (!group.is_object()) unsupported(source, "preset schemes are not supported");
-  refuse_options(group, {"input_activations", "output_activations"}, source);
+  refuse_options(group, {"output_activations"}, source);
   const Json* const weights = find_field(group, "weights");
   if (weights == nullptr) unsupported(source, "a group without weights");
   if (!weights->is_object()) malformed(source, "weights must be an object");
-  const QuantizedModule module = parse_weights(
+  QuantizedModule module = parse_weights(
       *weights, parse_layout(text_field(group, "format", format, source), source), source);
+  module.activations = parse_activations(group, source);
   std::vector<Target> targets;
   for (std::string& text : texts(group, "targets", source)) {
     targets.push_back({std::make_shared<const Pattern>(std::move(text), source), module});

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "weights/activation_rounding.h"
 #include "weights/quant_scheme.h"
 
 namespace edgecompress {
@@ -29,6 +30,7 @@ struct QuantizedModule {
   QuantScheme scheme;  ///< group_size 0 exactly with GroupStrategy::Channel
   QuantizedLayout layout = QuantizedLayout::Packed;
   GroupStrategy strategy = GroupStrategy::Group;
+  ActivationRounding activations = ActivationRounding::None;  ///< None or Int8PerToken
 
   friend bool operator==(const QuantizedModule&, const QuantizedModule&) = default;
 };
@@ -38,8 +40,9 @@ struct QuantizedModule {
 class QuantizationConfig {
  public:
   /// Returns nothing when `document` (a whole config.json) has no quantization_config.
-  /// Throws Error{Unsupported} C15 for every method, format and option that is not weight-only
-  /// integer quantization, by name; Error{Malformed} C16.
+  /// Throws Error{Unsupported} C15 for every method, format and option that is not integer
+  /// quantization of weights, alone or with 8-bit activations per token, by name; Error{Malformed}
+  /// C16.
   static std::optional<QuantizationConfig> parse(const nlohmann::ordered_json& document,
                                                  const std::string& source);
 

@@ -65,7 +65,9 @@ std::optional<QuantizedModule> find_quantized(const WeightForms& forms, std::str
   if (found == forms.end()) return std::nullopt;
   const auto* const form = std::get_if<QuantizedForm>(&found->second);
   if (form == nullptr) return std::nullopt;
-  return written_module(module, form->scheme, in_features);
+  QuantizedModule stored = written_module(module, form->scheme, in_features);
+  stored.activations = form->activations;
+  return stored;
 }
 
 /// One pattern for all blocks when they agree, otherwise each module by its name.
@@ -126,6 +128,16 @@ const char* strategy_name(GroupStrategy strategy) {
   return "";
 }
 
+Json activations_document(ActivationRounding activations) {
+  if (activations == ActivationRounding::None) return nullptr;
+  ensure(activations == ActivationRounding::Int8PerToken, "activations that a folder can ask for");
+  return {{"num_bits", 8},
+          {"type", "int"},
+          {"symmetric", true},
+          {"strategy", "token"},
+          {"dynamic", true}};
+}
+
 Json group_document(const Group& group) {
   const QuantScheme& scheme = group.stored.scheme;
   const GroupStrategy strategy = group.stored.strategy;
@@ -139,7 +151,7 @@ Json group_document(const Group& group) {
   if (strategy == GroupStrategy::Block) weights["block_structure"] = {1, scheme.group_size};
   return {{"targets", group.targets},
           {"weights", weights},
-          {"input_activations", nullptr},
+          {"input_activations", activations_document(group.stored.activations)},
           {"output_activations", nullptr},
           {"format", format_name(group.stored.layout)}};
 }

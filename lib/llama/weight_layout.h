@@ -19,7 +19,8 @@ namespace edgecompress {
 
 using WeightForms = std::map<std::string, StoredForm, std::less<>>;
 
-/// How CheckpointWriter stores a quantized module with rows of `in_features` (see its table).
+/// How CheckpointWriter stores a quantized module with rows of `in_features` (see its table); its
+/// activations are left to the caller.
 QuantizedModule written_module(std::string_view module, const QuantScheme& scheme,
                                std::int64_t in_features);
 

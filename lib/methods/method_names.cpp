@@ -15,20 +15,26 @@ struct Traits {
 // In the order of the variants' alternatives.
 constexpr std::array kQuantizeMethods{
     Traits{"rtn", CalibrationNeed::None}, Traits{"gptq", CalibrationNeed::Hessian},
-    Traits{"hqq", CalibrationNeed::None}, Traits{"awq", CalibrationNeed::Hessian}};
+    Traits{"hqq", CalibrationNeed::None}, Traits{"awq", CalibrationNeed::Hessian},
+    Traits{"smoothquant", CalibrationNeed::Hessian}};
 constexpr std::array kMaskMethods{Traits{"magnitude", CalibrationNeed::None},
                                   Traits{"wanda", CalibrationNeed::Norms},
                                   Traits{"sparsegpt", CalibrationNeed::Hessian}};
 constexpr std::array kStructuredScores{
-    Traits{"magnitude", CalibrationNeed::None}, Traits{"activation", CalibrationNeed::Norms},
+    Traits{"magnitude", CalibrationNeed::None},       Traits{"activation", CalibrationNeed::Norms},
     Traits{"output-error", CalibrationNeed::Hessian}, Traits{"fluctuation", CalibrationNeed::Norms},
-    Traits{"random", CalibrationNeed::None}};
+    Traits{"random", CalibrationNeed::None},          Traits{"taylor", CalibrationNeed::Norms}};
 
 static_assert(kQuantizeMethods.size() == std::variant_size_v<QuantizeMethod>);
 static_assert(kMaskMethods.size() == std::variant_size_v<MaskMethod>);
 static_assert(kStructuredScores.size() == std::variant_size_v<StructuredScore>);
 
 }  // namespace
+
+bool scales_inputs(const QuantizeMethod& method) {
+  return std::holds_alternative<AwqOptions>(method) ||
+         std::holds_alternative<SmoothQuantOptions>(method);
+}
 
 std::string_view method_name(const QuantizeMethod& method) {
   return kQuantizeMethods.at(method.index()).name;

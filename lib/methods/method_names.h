@@ -14,6 +14,9 @@ std::string_view method_name(const QuantizeMethod& method);
 std::string_view method_name(const MaskMethod& method);
 std::string_view method_name(const StructuredScore& score);
 
+/// Whether a method multiplies columns of weights, and divides what gives their inputs.
+bool scales_inputs(const QuantizeMethod& method);
+
 /// What a method must know of the layers' inputs, in rising order.
 enum class CalibrationNeed {
   None,     ///< nothing: the method is data-free

@@ -5,6 +5,7 @@
 #include "methods/awq_options.h"
 #include "methods/gptq_options.h"
 #include "methods/hqq_options.h"
+#include "methods/smoothquant_options.h"
 
 namespace edgecompress {
 
@@ -20,6 +21,7 @@ struct RtnOptions {
   ClipSearch clip = ClipSearch::None;
 };
 
-using QuantizeMethod = std::variant<RtnOptions, GptqOptions, HqqOptions, AwqOptions>;
+using QuantizeMethod =
+    std::variant<RtnOptions, GptqOptions, HqqOptions, AwqOptions, SmoothQuantOptions>;
 
 }  // namespace edgecompress

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <variant>
+#include <vector>
 
 namespace edgecompress {
 
@@ -31,14 +33,34 @@ struct RandomScore {
   std::uint64_t seed = 0;
 };
 
-using StructuredScore =
-    std::variant<MagnitudeScore, ActivationScore, OutputErrorScore, FluctuationScore, RandomScore>;
+/// What the loss changes to first order without the part, squared and summed over the calibration
+/// tokens: from one backward pass of the dense model (arXiv 1906.10771, eq. 8).
+struct TaylorScore {};
 
-/// What is done to the columns of o_proj and down_proj that stay.
+using StructuredScore = std::variant<MagnitudeScore, ActivationScore, OutputErrorScore,
+                                     FluctuationScore, RandomScore, TaylorScore>;
+
+/// What is done to what stays of a block.
 enum class CutRepair {
-  None,          ///< they stay as they are
-  LeastSquares,  ///< they are solved for the uncut layer's outputs; needs calibration
+  None,          ///< nothing
+  LeastSquares,  ///< the columns of o_proj and down_proj are solved for the uncut layer's outputs;
+                 ///< needs calibration
   DenseOutputs,  ///< they are solved for the dense model's hidden states; needs calibration
+  Reconstruction,  ///< the same, then all linear layers of the block are trained for the dense
+                   ///< model's hidden states behind it; needs calibration
+};
+
+/// Whether a repair looks at the dense model's hidden states.
+constexpr bool aims_at_dense(CutRepair repair) {
+  return repair == CutRepair::DenseOutputs || repair == CutRepair::Reconstruction;
+}
+
+/// How CutRepair::Reconstruction trains a block.
+struct ReconstructionOptions {
+  std::int64_t epochs = 3;      ///< over the calibration windows
+  double learning_rate = 3e-4;  ///< Adam's, at the start of half a cosine
+  std::int64_t batch = 2;       ///< windows per step
+  std::uint64_t seed = 0;       ///< of the order of the windows
 };
 
 /// What the removal ratio is a share of.
@@ -51,12 +73,18 @@ enum class CutAllocation {
              ///< calibration
 };
 
-/// Shares to remove of the KV groups and of the FFN channels, each 0..1. The number of groups is
-/// the nearest whole one, half to even; the FFN width is rounded down to channel_multiple.
+/// Shares to remove of the KV groups, of the query heads of each group that stays, and of the FFN
+/// channels, each 0..1. The numbers of groups and of heads are the nearest whole ones, half to
+/// even; the FFN width is rounded down to channel_multiple.
 struct PartShares {
   double kv_groups = 0;
   double channels = 0;
+  double query_heads = 0;
 };
+
+/// Query heads to remove, by decoder block. Every KV group of a block must lose all of its heads or
+/// as many as every other group that stays.
+using HeadLists = std::map<std::int64_t, std::vector<std::int64_t>>;
 
 /// How much of the decoder blocks is cut away.
 struct StructuredCut {
@@ -64,8 +92,10 @@ struct StructuredCut {
   StructuredTarget target = StructuredTarget::Parameters;
   double ratio = 0.2;  ///< of the decoder blocks' linear parameters or FLOPs, 0..1
   std::optional<PartShares> parts = {};  ///< instead of target and ratio
+  HeadLists heads_to_prune = {};         ///< beside parts: instead of their shares of heads
   CutRepair repair = CutRepair::None;
-  std::int64_t channel_multiple = 32;  ///< FFN widths are rounded to a multiple of this
+  ReconstructionOptions reconstruction = {};  ///< with CutRepair::Reconstruction
+  std::int64_t channel_multiple = 32;         ///< FFN widths are rounded to a multiple of this
   CutAllocation allocation = CutAllocation::Uniform;
   std::int64_t protect_first = 0;  ///< blocks that PerLayer leaves whole, from the first on
   std::int64_t protect_last = 0;   ///< the same, up to the last

@@ -27,7 +27,26 @@ enum class TrainingLoss {
   Divergence,    ///< KL(teacher || model)
 };
 
+/// What is trained at a time.
+enum class TrainingPhases {
+  EndToEnd,  ///< the whole model
+  Blocks,    ///< each decoder block by itself, on the outputs of the teacher's
+  Both,      ///< first each block, then the whole model
+};
+constexpr bool trains_blocks(TrainingPhases phases) { return phases != TrainingPhases::EndToEnd; }
+constexpr bool trains_whole(TrainingPhases phases) { return phases != TrainingPhases::Blocks; }
+
+/// How decoder blocks are trained one by one: always their weights, and the scales and zero points
+/// of quantized layers. The rest is TrainingOptions'.
+struct BlockTrainingOptions {
+  std::int64_t epochs = 2;
+  double learning_rate = 1e-4;        ///< of weights
+  double scale_learning_rate = 1e-3;  ///< of scales, zero points and norms
+};
+
 struct TrainingOptions {
+  TrainingPhases phases = TrainingPhases::EndToEnd;
+  BlockTrainingOptions blocks = {};
   TrainedPart part = TrainedPart::Scales;
   ZeroWeights zeros = ZeroWeights::Keep;
   ZeroPoints zero_points = ZeroPoints::Frozen;  ///< Trained: with TrainedPart::Weights only

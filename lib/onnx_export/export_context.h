@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +18,13 @@ namespace edgecompress {
 /// Which operators a graph may use.
 enum class OperatorSet { Contrib, Standard };
 
+/// An input of products, rounded to unsigned 8-bit codes: scale * (code - zero_point).
+struct RoundedInput {
+  std::string codes;
+  std::string scale;
+  std::string zero_point;
+};
+
 /// What the functions that build one graph share.
 struct ExportContext {
   const ModelFolder& model;
@@ -25,7 +35,9 @@ struct ExportContext {
   std::int64_t cache_head_dim =
       0;  ///< of keys and values; head_dim, or more when the operator needs it
   int num_threads = 1;
-  const SparseOptions* sparse = nullptr;  ///< when matrices may be stored sparse
+  const SparseOptions* sparse = nullptr;               ///< when matrices may be stored sparse
+  std::optional<ActivationRounding> activations = {};  ///< ArtifactActivations' `instead`
+  std::map<std::string, RoundedInput, std::less<>> rounded_inputs = {};  ///< by what is rounded
   std::vector<std::string>& warnings;
   std::vector<ProductStorage>& products;  ///< of a sparse export: what was chosen
 

@@ -14,12 +14,11 @@
 #include "onnx_export/genai_config.h"
 #include "onnx_export/graph_builder.h"
 #include "onnx_export/llama_graph.h"
+#include "onnx_export/onnx_version.h"
 
 namespace edgecompress {
 namespace {
 
-// The newest opset that ONNX Runtime 1.20 reads.
-constexpr std::int64_t kOpset = 21;
 const std::string kGraphFile = "model.onnx";
 const std::string kDataFile = "model.onnx.data";
 constexpr std::string_view kEmptyConfig = "{}\n";
@@ -183,6 +182,8 @@ void count_product_bytes(OnnxArtifact& artifact) {
 GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& options,
                               GraphBuilder& graph, OnnxArtifact& artifact) {
   check_options(options);
+  const ArtifactActivations activations = artifact_activations(model, options);
+  if (!activations.warning.empty()) artifact.warnings.push_back(activations.warning);
   ExportContext context{.model = model,
                         .graph = graph,
                         .context_length = options.context_length == 0
@@ -193,9 +194,12 @@ GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& opt
                                               : model.config().head_dim,
                         .num_threads = options.num_threads,
                         .sparse = options.sparse ? &*options.sparse : nullptr,
+                        .activations = activations.instead,
                         .warnings = artifact.warnings,
                         .products = artifact.products};
-  const GenaiConfigOptions config = build_graph(context, options);
+  GenaiConfigOptions config = build_graph(context, options);
+  config.integer_products =
+      context.operators == OperatorSet::Contrib && !context.rounded_inputs.empty();
   if (!options.graph_metadata.empty()) graph.add_metadata("edgecompress", options.graph_metadata);
   return config;
 }
@@ -206,7 +210,7 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          StagedFolder& output, const std::string& subfolder,
                          const Progress& progress) {
   OnnxArtifact artifact;
-  GraphBuilder graph(kOpset);
+  GraphBuilder graph(kOnnxOpset);
   GenaiConfigOptions config = fill_graph(model, options, graph, artifact);
 
   const std::vector<Initializer>& tensors = graph.initializers();
@@ -239,7 +243,7 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
 
 ArtifactSizes plan_onnx(const ModelFolder& model, const ExportOptions& options) {
   ArtifactSizes sizes;
-  GraphBuilder graph(kOpset);
+  GraphBuilder graph(kOnnxOpset);
   OnnxArtifact artifact;
   const GenaiConfigOptions config = fill_graph(model, options, graph, artifact);
   sizes.warnings = artifact.warnings;

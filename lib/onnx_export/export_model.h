@@ -13,6 +13,7 @@
 #include "base/staged_output.h"
 #include "llama/model_folder.h"
 #include "panel_sparse/panel_sparse_view.h"
+#include "weights/activation_rounding.h"
 
 namespace edgecompress {
 
@@ -39,6 +40,9 @@ struct SparseOptions {
 struct ExportOptions {
   OnnxFormat format = GenaiFormat{};
   std::optional<SparseOptions> sparse = {};  ///< nothing: every product is dense
+  /// How products with 8-bit weights round their inputs: None, Int8PerToken or Int8PerTensor;
+  /// nothing: as the folder says, see artifact_activations().
+  std::optional<ActivationRounding> activations = {};
   std::int64_t context_length =
       0;  ///< rows of the rotary tables; 0: the config's max_position_embeddings
   std::int64_t max_generation_length =
@@ -84,11 +88,26 @@ struct OnnxArtifact {
 /// than a few rows or columns of one matrix are in memory, besides the mapped pages of that matrix.
 /// The same model gives the same bytes on any number of threads. Throws   Error{Usage} X3 for an
 /// option out of range; Error{Unsupported} X1 for a group size that MatMulNBits does not
-///          take (the standard format takes it) and X4 for a graph above 2 GiB; Error{Malformed} X2
-///          for a scale that is not finite; Error{Io}. X1, X3 and X4 come before a weight is read.
+///          take (the standard format takes it), X4 for a graph above 2 GiB and X-INT8 for a
+///          rounding of activations that cannot be; Error{Malformed} X2 for a scale that is not
+///          finite; Error{Io}. X1, X3, X4 and X-INT8 come before a weight is read.
 OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          StagedFolder& output, const std::string& subfolder,
                          const Progress& progress);
+
+/// How the artifact rounds the inputs of its products.
+struct ArtifactActivations {
+  ActivationRounding rounding = ActivationRounding::None;  ///< of the products that round
+  /// Of every layer of the decoder blocks, whatever the model's folder says; nothing: as it says.
+  std::optional<ActivationRounding> instead = {};
+  std::string warning = {};  ///< when the folder says something else than the artifact does
+};
+
+/// A folder's rounding is followed where MatMulInteger can compute it: every layer that rounds has
+/// 8-bit weights, one scale a row, and the format is not sparse. Otherwise, and with
+/// accuracy_level, MatMulNBits rounds as it does for every folder.
+/// Throws Error{Unsupported} X-INT8 when `options` ask for a rounding that cannot be.
+ArtifactActivations artifact_activations(const ModelFolder& model, const ExportOptions& options);
 
 /// Sizes of the files that export_onnx would write.
 struct ArtifactSizes {

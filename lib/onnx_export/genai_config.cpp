@@ -31,6 +31,9 @@ Json decoder_section(const LlamaConfig& config, const GenaiConfigOptions& option
   Json session{{"log_id", "onnxruntime-genai"}, {"provider_options", Json::array()}};
   // A bare name: onnxruntime-genai looks beside the graph first.
   if (!options.operator_library.empty()) session["custom_ops_library"] = options.operator_library;
+  // onnxruntime-genai passes on what it does not know to ONNX Runtime; see docs/onnx-mapping.md.
+  // Not in standard graphs: with it ONNX Runtime 1.32 fails in their blocked DequantizeLinear.
+  if (options.integer_products) session["session.x64quantprecision"] = "1";
   return Json{{"session_options", std::move(session)},
               {"filename", "model.onnx"},
               {"head_size", options.cache_head_dim},

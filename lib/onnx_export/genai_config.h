@@ -17,6 +17,8 @@ struct GenaiConfigOptions {
   enum class Cache { Shared, Separate } cache = Cache::Shared;
   /// File name of the operator library beside the graph; empty: none is needed.
   std::string operator_library = {};
+  /// Whether the graph multiplies 8-bit codes: the session then asks for sums that do not saturate.
+  bool integer_products = false;
 };
 
 /// genai_config.json as onnxruntime-genai reads it. It refuses every key it does not know,

@@ -7,12 +7,10 @@
 
 #include "base/checked_math.h"
 #include "base/error.h"
+#include "onnx_export/onnx_version.h"
 
 namespace edgecompress {
 namespace {
-
-// ONNX 1.16's, the newest that every runtime from ONNX Runtime 1.18 on reads.
-constexpr std::int64_t kIrVersion = 10;
 
 int bits_per_element(OnnxType type) {
   switch (type) {
@@ -106,7 +104,7 @@ std::uint64_t onnx_tensor_bytes(OnnxType type, std::span<const std::int64_t> dim
 }
 
 GraphBuilder::GraphBuilder(std::int64_t opset) : model_(std::make_unique<onnx_ir::ModelProto>()) {
-  model_->set_ir_version(kIrVersion);
+  model_->set_ir_version(kOnnxIrVersion);
   model_->set_producer_name("edgecompress");
   model_->set_producer_version(EDGECOMPRESS_VERSION);
   onnx_ir::OperatorSetIdProto& standard = *model_->add_opset_import();
@@ -214,6 +212,17 @@ std::string GraphBuilder::float_scalar(float value) {
                          .type = OnnxType::Float,
                          .dims = {},
                          .source = source_of(std::vector<float>{value}),
+                         .modules = {},
+                         .same_bytes_as = {}});
+}
+
+std::string GraphBuilder::uint8_scalar(std::uint8_t value) {
+  std::string name = concat("/model/constants/UINT8/", static_cast<int>(value));
+  if (values_.contains(name)) return name;
+  return add(Initializer{.name = name,
+                         .type = OnnxType::Uint8,
+                         .dims = {},
+                         .source = source_of(std::vector<std::uint8_t>{value}),
                          .modules = {},
                          .same_bytes_as = {}});
 }

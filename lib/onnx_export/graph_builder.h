@@ -100,6 +100,7 @@ class GraphBuilder {
   std::string int64_scalar(std::int64_t value);
   std::string int64_vector(const std::vector<std::int64_t>& values);
   std::string float_scalar(float value);
+  std::string uint8_scalar(std::uint8_t value);
 
   void add_metadata(const std::string& key, const std::string& value);
 

@@ -4,6 +4,7 @@
 
 #include "base/checked_math.h"
 #include "base/error.h"
+#include "onnx_export/integer_linear.h"
 #include "onnx_export/sparse_linear.h"
 
 namespace edgecompress {
@@ -144,6 +145,8 @@ bool can_stack(const ExportContext& context, const std::vector<std::string>& mod
     if (part.index() != matrix.parts.front().index()) return false;
     if (const auto* quantized = std::get_if<StoredQuantizedMatrix>(&part)) {
       if (quantized->scheme != matrix.scheme()) return false;
+      const auto& first = std::get<StoredQuantizedMatrix>(matrix.parts.front());
+      if (quantized->activations != first.activations) return false;
     }
   }
   return true;
@@ -157,6 +160,11 @@ std::string add_linear(ExportContext& context, const std::string& x, const Linea
     if (const auto y = add_sparse_linear(context, x, linear, matrix, output)) return *y;
   }
   if (!matrix.is_quantized()) return add_float_linear(context, x, linear, matrix, output);
+  const ActivationRounding rounding = input_rounding(context, matrix);
+  if (rounding != ActivationRounding::None) {
+    return add_integer_linear(context, x, linear, {.weights = matrix, .rounding = rounding},
+                              output);
+  }
   return context.operators == OperatorSet::Contrib
              ? add_nbits_linear(context, x, linear, matrix, output)
              : add_dequantized_linear(context, x, linear, matrix, output);

@@ -16,6 +16,7 @@ struct Linear {
 
 /// Adds x * weight^T (+ bias) and returns the result's name, `output` when that is not empty.
 /// Weights that are empty enough, when the export is a sparse one: PanelSparseMatMul.
+/// Weights whose inputs are rounded: MatMulInteger (integer_linear.h).
 /// Float weights: MatMul with [in, out]. Quantized: MatMulNBits, or DequantizeLinear and MatMul in
 /// a standard graph. Throws Error{Unsupported} X1 for a group size that MatMulNBits does not take.
 std::string add_linear(ExportContext& context, const std::string& x, const Linear& linear,

@@ -119,6 +119,20 @@ struct DecoderSession::State {
     }
   }
 
+  /// A cached tensor of the sequences `rows`. `old` is [batch, heads, past length, head size].
+  OwnedValue rows_of(OrtValue& old, const CacheSlot& slot, std::span<const std::int64_t> rows) {
+    const std::int64_t shape[] = {std::ssize(rows), slot.heads, past_length, slot.head_size};
+    OwnedValue chosen = graph.allocate(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape);
+    const std::int64_t row_size = slot.heads * past_length * slot.head_size;
+    const auto* const from = static_cast<const float*>(graph.data(old));
+    auto* const to = static_cast<float*>(graph.data(*chosen.get()));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      std::copy_n(from + rows[i] * row_size, row_size,
+                  to + static_cast<std::ptrdiff_t>(i) * row_size);
+    }
+    return chosen;
+  }
+
   LoadedGraph graph;
   std::vector<CacheSlot> slots;
   std::int64_t vocab_size = 0;
@@ -140,6 +154,17 @@ std::int64_t DecoderSession::vocab_size() const { return state_->vocab_size; }
 void DecoderSession::reset() {
   state_->past_length = 0;
   state_->results.clear();
+}
+
+void DecoderSession::select_rows(std::span<const std::int64_t> rows) {
+  State& state = *state_;
+  ensure(state.past_length > 0 && !rows.empty(), "rows of a cache that holds something");
+  for (const std::int64_t row : rows) ensure(row >= 0 && row < state.batch, "a row of the cache");
+  for (std::size_t i = 0; i < state.slots.size(); ++i) {
+    OwnedValue& cached = state.results[i + 1];
+    cached = state.rows_of(*cached.get(), state.slots[i], rows);
+  }
+  state.batch = std::ssize(rows);
 }
 
 std::span<const float> DecoderSession::run(std::span<const std::int64_t> ids, std::int64_t batch) {

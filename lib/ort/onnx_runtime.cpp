@@ -7,8 +7,6 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::uint32_t kApiVersion = 17;  // KernelContext_ParallelFor came with it
-
 const OrtApiBase* open_library(const std::filesystem::path& library) {
   // RTLD_LOCAL keeps ONNX Runtime's symbols (protobuf, oneDNN) away from LibTorch's. The handle is
   // never closed: threads of the library may still run when the last session is gone.
@@ -46,7 +44,7 @@ void RuntimeState::check(OrtStatus* status, ErrorKind kind, const char* code,
 OnnxRuntime::OnnxRuntime(const std::filesystem::path& library) {
   const auto state = std::make_shared<RuntimeState>();
   state->base = open_library(library);
-  state->api = state->base->GetApi(kApiVersion);
+  state->api = state->base->GetApi(kOnnxRuntimeApi);
   if (state->api == nullptr) {
     throw Error(ErrorKind::Unsupported, "O02",
                 concat(library, " is ONNX Runtime ", state->base->GetVersionString(),

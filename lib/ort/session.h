@@ -14,6 +14,9 @@ namespace edgecompress {
 class LoadedGraph;    // not part of the interface
 struct RuntimeState;  // not part of the interface
 
+/// The version of ONNX Runtime's C API that is used: ONNX Runtime 1.17 brought it.
+inline constexpr std::uint32_t kOnnxRuntimeApi = 17;
+
 /// Where ONNX Runtime's library lies. Order: `named` when not empty, the environment variable
 /// EDGECOMPRESS_ONNXRUNTIME, libonnxruntime.so* beside the running program or in ../lib or
 /// ../libexec/edgecompress of it, the path given at configure time. The first two are wishes: when
@@ -95,8 +98,12 @@ class DecoderSession {
   /// Forgets the cache.
   void reset();
 
+  /// Continues with a batch of other sequences of the cache: sequence i becomes what sequence
+  /// rows[i] was. Needs a cache that holds something; rows may repeat.
+  void select_rows(std::span<const std::int64_t> rows);
+
   /// Runs `ids` ([batch, length], row-major) after what the cache holds; the cache grows by length.
-  /// The batch must stay the same until reset().
+  /// The batch must stay the same until reset() or select_rows().
   /// Returns  logits [batch, length, vocab_size], valid until the next call of any member.
   /// Throws   Error{Malformed} when an id is outside the vocabulary, Error{Numeric} when ONNX
   /// Runtime

@@ -64,22 +64,24 @@ TokenWindows random_check_windows(const LlamaConfig& config) {
 }
 
 ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
-                                      double logit_tolerance, const RunOptions& options,
+                                      const ArtifactTolerance& tolerance, const RunOptions& options,
                                       const Progress& progress) {
   const TokenWindows windows = random_check_windows(model.config());
   HiddenStates states = final_hidden_states(model, windows, options.compute, progress);
-  const LanguageModelHead head = load_head(model, options.compute.num_threads);
+  const LanguageModelHead head = evaluated_head(model, options.compute);
   return check_artifact(graph,
                         {.windows = windows,
                          .origin = WindowOrigin::Random,
                          .logits = window_logits(states, head),
-                         .logit_tolerance = logit_tolerance},
+                         .tolerance = tolerance},
                         options);
 }
 
-double logit_tolerance(const ExportOptions& exporting) {
+ArtifactTolerance artifact_tolerance(const ExportOptions& exporting, ActivationRounding rounding) {
   const bool rounded = exporting.sparse && exporting.sparse->scale_type == ScaleType::Float16;
-  return rounded ? kRoundedScalesTolerance : kLogitTolerance;
+  if (rounded) return {.logits = kRoundedScalesTolerance};
+  if (rounding == ActivationRounding::None) return {};
+  return rounding == ActivationRounding::Int8PerTensor ? kPerTensorTolerance : kPerTokenTolerance;
 }
 
 ArtifactReport check_artifact(const std::filesystem::path& graph,
@@ -107,14 +109,15 @@ ArtifactReport check_artifact(const std::filesystem::path& graph,
   }
   std::filesystem::remove(exact_graph);
   refuse_mismatch("the largest logit difference", *report.max_logit_error,
-                  reference.logit_tolerance * max_logit);
+                  reference.tolerance.logits * max_logit);
   refuse_mismatch("the largest difference between prefill and token by token",
-                  *report.cache_split_error, kLogitTolerance * max_logit);
+                  *report.cache_split_error, reference.tolerance.cache_split * max_logit);
+  refuse_mismatch("the KL divergence", *report.kl_divergence_nats, reference.tolerance.divergence);
   if (reference.origin == WindowOrigin::Random) return report;
 
   const double expected = score_windows(reference.windows, reference.logits, {}).perplexity;
   refuse_mismatch("the relative perplexity difference", std::abs(exact.perplexity / expected - 1),
-                  kPerplexityTolerance);
+                  reference.tolerance.perplexity);
   report.perplexity_exact = exact.perplexity;
   DecoderSession published = open_session(runtime, graph, options, Arithmetic::Published);
   report.perplexity_published =

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <limits>
 #include <optional>
 
 #include "calibrate/token_windows.h"
@@ -21,6 +22,25 @@ inline constexpr double kRoundedScalesTolerance = 5e-3;
 /// Largest relative difference of the perplexities at accuracy level 0.
 inline constexpr double kPerplexityTolerance = 1e-3;
 
+/// What an artifact may differ by. Where inputs are rounded to 8 bits, a difference of 1e-7 moves
+/// some of them to the next code, and inputs of later layers with them: two correct computations
+/// then differ by a part of what rounding itself costs.
+struct ArtifactTolerance {
+  double logits = kLogitTolerance;           ///< share of the largest logit
+  double cache_split = kLogitTolerance;      ///< the same, a prompt against its tokens one by one
+  double perplexity = kPerplexityTolerance;  ///< relative
+  double divergence =
+      std::numeric_limits<double>::infinity();  ///< mean KL(model || artifact), nats
+};
+inline constexpr ArtifactTolerance kPerTokenTolerance{
+    .logits = 0.25, .cache_split = 0.25, .perplexity = 0.02, .divergence = 0.1};
+/// One range for all tokens of a call: a prompt is not computed as its tokens one by one.
+inline constexpr ArtifactTolerance kPerTensorTolerance{
+    .logits = 0.5,
+    .cache_split = std::numeric_limits<double>::infinity(),
+    .perplexity = 0.05,
+    .divergence = 0.5};
+
 /// Whether perplexities mean anything: ids drawn at random have none worth reporting.
 enum class WindowOrigin { Text, Random };
 
@@ -29,7 +49,7 @@ struct ArtifactReference {
   const TokenWindows& windows;
   WindowOrigin origin;
   WindowLogits logits;
-  double logit_tolerance = kLogitTolerance;  ///< share of the largest logit
+  ArtifactTolerance tolerance = {};
 };
 
 /// The operator library a session needs to load the graph; empty: none.
@@ -48,11 +68,11 @@ ArtifactReport check_artifact(const std::filesystem::path& graph,
 
 /// The same with random_check_windows and the logits of the model folder itself.
 ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
-                                      double logit_tolerance, const RunOptions& options,
+                                      const ArtifactTolerance& tolerance, const RunOptions& options,
                                       const Progress& progress);
 
-/// What an artifact made with these options may differ by.
-double logit_tolerance(const ExportOptions& exporting);
+/// What an artifact made with these options may differ by whose products round their inputs so.
+ArtifactTolerance artifact_tolerance(const ExportOptions& exporting, ActivationRounding rounding);
 
 /// Prefill and decode speed of a graph with the run's threads.
 DecoderSpeed artifact_speed(const std::filesystem::path& graph, const TokenWindows& windows,

@@ -1,7 +1,10 @@
 #include "pipeline/block_cut.h"
 
+#include <functional>
+#include <numeric>
 #include <optional>
 
+#include "base/error.h"
 #include "calibrate/layer_inputs.h"
 #include "methods/method_names.h"
 #include "pipeline/layer_steps.h"
@@ -30,10 +33,12 @@ std::vector<std::int64_t> as_vector(const at::Tensor& indices) {
 }
 
 /// The columns of a matrix that writes to the residual stream, in units that go together.
-struct OutputColumns {
-  const at::Tensor& weight;  ///< [hidden_size, units * unit_width]
-  std::int64_t unit_width;
-  std::int64_t units_kept;
+struct OutputUnits {
+  at::Tensor weight;   ///< [hidden_size, units * width]
+  at::Tensor hessian;  ///< [units * width, units * width] double; undefined for scores without one
+  std::int64_t width;
+  std::int64_t set;   ///< so many consecutive units are a set
+  std::int64_t kept;  ///< units of each set
 };
 
 /// What stays of such a matrix.
@@ -42,35 +47,31 @@ struct KeptOutput {
   at::Tensor weight;  ///< [hidden_size, kept columns]
 };
 
-/// Selects by scores, then solves for the dense outputs when asked to.
-KeptOutput keep_by_scores(const OutputColumns& columns, const at::Tensor& scores,
-                          const LayerInputs* inputs, CutRepair repair,
-                          std::vector<std::string>& fallbacks) {
-  KeptOutput kept{.units = keep_largest(scores, columns.units_kept), .weight = {}};
-  const at::Tensor index = element_index(kept.units, columns.unit_width);
-  kept.weight = columns.weight.index_select(1, index);
-  if (repair == CutRepair::None) return kept;
-  if (const auto solved =
-          least_squares_columns(columns.weight, inputs->hessian, as_vector(index), kDamping)) {
-    kept.weight = *solved;
-  } else {
-    fallbacks.emplace_back("no repair of a cut: the Hessian cannot be inverted");
+/// Scores of all units; asked only when no unit is removed by output error.
+using UnitScores = std::function<at::Tensor(const StructuredScore&)>;
+
+std::vector<std::int64_t> keep_by_scores(const OutputUnits& units, const at::Tensor& scores) {
+  std::vector<std::int64_t> kept;
+  for (std::int64_t begin = 0; begin < scores.size(0); begin += units.set) {
+    for (const std::int64_t unit : keep_largest(scores.narrow(0, begin, units.set), units.kept)) {
+      kept.push_back(begin + unit);
+    }
   }
   return kept;
 }
 
-/// Removes by output error, which repairs on the way. Returns nothing when that is impossible.
-std::optional<KeptOutput> keep_by_output_error(const OutputColumns& columns,
-                                               const LayerInputs& inputs) {
-  const std::int64_t units = columns.weight.size(1) / columns.unit_width;
-  auto kept = remove_columns_obs(columns.weight, inputs.hessian, columns.unit_width,
-                                 units - columns.units_kept, kDamping);
-  if (!kept) return std::nullopt;
-  // Once more on the final support: the greedy updates carry their rounding along.
-  const at::Tensor index = element_index(kept->groups, columns.unit_width);
-  const auto solved =
-      least_squares_columns(columns.weight, inputs.hessian, as_vector(index), kDamping);
-  return KeptOutput{.units = kept->groups, .weight = solved ? *solved : kept->weight};
+/// Whole units of a matrix with the Hessian of its inputs.
+OutputUnits only_units(const OutputUnits& units, const std::vector<std::int64_t>& kept) {
+  const at::Tensor index = element_index(kept, units.width);
+  OutputUnits left = units;
+  left.weight = units.weight.index_select(1, index);
+  if (!units.hessian.defined()) return left;
+  left.hessian = units.hessian.index_select(0, index).index_select(1, index).contiguous();
+  if (const auto solved =
+          least_squares_columns(units.weight, units.hessian, as_vector(index), kDamping)) {
+    left.weight = *solved;
+  }
+  return left;
 }
 
 class BlockPruner {
@@ -80,24 +81,24 @@ class BlockPruner {
       : block_(block), tokens_(tokens), cut_(cut), widths_(widths) {}
 
   CutResult run(DType dtype) {
-    const KeptOutput heads = keep_heads();
+    const CutHeads heads = keep_heads();
     const KeptOutput channels = keep_channels(heads);
-    result_.block = cut_block(block_, {.kv_groups = heads.units, .channels = channels.units});
-    result_.block.weight(LinearKind::O) = rounded_to(heads.weight, dtype).contiguous();
+    result_.block = cut_block(block_, {.heads = heads.kept, .channels = channels.units});
+    result_.block.weight(LinearKind::O) = rounded_to(heads.o, dtype).contiguous();
     result_.block.weight(LinearKind::Down) = rounded_to(channels.weight, dtype).contiguous();
     return std::move(result_);
   }
 
  private:
-  std::int64_t group_width() const {
-    return block_.head_dim * block_.shape.num_attention_heads / block_.shape.num_key_value_heads;
+  std::int64_t queries_per_group() const {
+    return block_.shape.num_attention_heads / block_.shape.num_key_value_heads;
   }
 
   /// Gathers what the layer reads and, when asked to, solves it for the dense hidden states.
   std::optional<LayerInputs> gather(LinearKind kind) {
     const CalibrationNeed need = calibration_need(cut_);
     if (need == CalibrationNeed::None) return std::nullopt;
-    if (cut_.repair == CutRepair::DenseOutputs) return gather_beside_dense(kind);
+    if (aims_at_dense(cut_.repair)) return gather_beside_dense(kind);
     return gather_inputs(
         *tokens_.block, input_group(kind), block_,
         need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms);
@@ -121,17 +122,49 @@ class BlockPruner {
     return std::holds_alternative<FluctuationScore>(cut_.score) ? inputs.deviation : inputs.norm;
   }
 
-  KeptOutput keep(const OutputColumns& columns, const std::optional<LayerInputs>& inputs,
-                  const std::function<at::Tensor(const StructuredScore&)>& scores) {
-    if (std::holds_alternative<OutputErrorScore>(cut_.score)) {
-      if (auto kept = keep_by_output_error(columns, *inputs)) return *kept;
-      result_.fallbacks.emplace_back(
-          "activation scores instead of output-error: the Hessian cannot be inverted");
-      return keep_by_scores(columns, scores(ActivationScore{}), nullptr, CutRepair::None,
-                            result_.fallbacks);
+  static bool by_taylor(const StructuredScore& score) {
+    return std::holds_alternative<TaylorScore>(score);
+  }
+
+  /// Scores that were found before.
+  at::Tensor known(std::vector<double> PartScores::* part) const {
+    ensure(tokens_.scores != nullptr, "scores from a survey");
+    return at::tensor(tokens_.scores->*part, at::kDouble);
+  }
+
+  void fall_back(std::string_view what) { result_.fallbacks.emplace_back(what); }
+
+  /// Which units stay, ascending.
+  std::vector<std::int64_t> choose(const OutputUnits& units, const UnitScores& scores) {
+    if (units.kept == units.set) {
+      std::vector<std::int64_t> all(static_cast<std::size_t>(units.weight.size(1) / units.width));
+      std::iota(all.begin(), all.end(), 0);
+      return all;
     }
-    return keep_by_scores(columns, scores(cut_.score), inputs ? &*inputs : nullptr, cut_.repair,
-                          result_.fallbacks);
+    if (!std::holds_alternative<OutputErrorScore>(cut_.score)) {
+      return keep_by_scores(units, scores(cut_.score));
+    }
+    const auto kept =
+        remove_columns_obs(units.weight, units.hessian, units.width,
+                           {.count = units.set - units.kept, .set = units.set}, kDamping);
+    if (kept) return kept->groups;
+    fall_back("activation scores instead of output-error: the Hessian cannot be inverted");
+    return keep_by_scores(units, scores(ActivationScore{}));
+  }
+
+  /// The kept columns, solved for the whole matrix's outputs when asked to.
+  at::Tensor repaired(const at::Tensor& weight, const std::vector<std::int64_t>& columns,
+                      const std::optional<LayerInputs>& inputs) {
+    const at::Tensor kept = weight.index_select(1, index_tensor(columns));
+    const bool all = static_cast<std::int64_t>(columns.size()) == weight.size(1);
+    const bool repairs =
+        cut_.repair != CutRepair::None || std::holds_alternative<OutputErrorScore>(cut_.score);
+    if (all || !repairs) return kept;
+    if (const auto solved = least_squares_columns(weight, inputs->hessian, columns, kDamping)) {
+      return *solved;
+    }
+    fall_back("no repair of a cut: the Hessian cannot be inverted");
+    return kept;
   }
 
   BlockMatrices matrices() const {
@@ -144,38 +177,88 @@ class BlockPruner {
             .down = block_.weight(LinearKind::Down)};
   }
 
-  KeptOutput keep_heads() {
+  struct CutHeads {
+    KeptHeads kept;
+    std::vector<std::int64_t> columns;  ///< of o_proj
+    at::Tensor o;                       ///< [hidden_size, columns]
+  };
+
+  CutHeads keep_heads() {
     const auto inputs = gather(LinearKind::O);
-    const BlockInputNorms norms{.o = inputs ? norm_of(*inputs) : at::Tensor(), .down = {}};
-    return keep({.weight = block_.weight(LinearKind::O),
-                 .unit_width = group_width(),
-                 .units_kept = widths_.num_key_value_heads},
-                inputs, [&](const StructuredScore& score) {
-                  return kv_group_scores(matrices(), norms, block_.head_dim, score);
-                });
+    CutHeads heads;
+    heads.kept = widths_.heads_to_prune.empty()
+                     ? choose_heads(inputs)
+                     : heads_left({.num_attention_heads = block_.shape.num_attention_heads,
+                                   .num_key_value_heads = block_.shape.num_key_value_heads},
+                                  widths_.heads_to_prune);
+    heads.columns = as_vector(element_index(heads.kept.query_heads, block_.head_dim));
+    heads.o = repaired(block_.weight(LinearKind::O), heads.columns, inputs);
+    return heads;
   }
 
-  KeptOutput keep_channels(const KeptOutput& heads) {
+  /// Whole KV groups first, then query heads of those that stay.
+  KeptHeads choose_heads(const std::optional<LayerInputs>& inputs) {
+    const BlockInputNorms norms{.o = inputs ? norm_of(*inputs) : at::Tensor(), .down = {}};
+    const std::int64_t queries = queries_per_group();
+    OutputUnits units{.weight = block_.weight(LinearKind::O),
+                      .hessian = inputs ? inputs->hessian : at::Tensor(),
+                      .width = block_.head_dim * queries,
+                      .set = block_.shape.num_key_value_heads,
+                      .kept = widths_.num_key_value_heads};
+    KeptHeads kept{.kv_groups = choose(units,
+                                       [&](const StructuredScore& score) {
+                                         if (by_taylor(score)) return known(&PartScores::kv_groups);
+                                         return kv_group_scores(matrices(), norms, block_.head_dim,
+                                                                score);
+                                       }),
+                   .query_heads = {}};
+    const at::Tensor heads = element_index(kept.kv_groups, queries);
+    if (widths_.queries_removed > 0) units = only_units(units, kept.kv_groups);
+    units.width = block_.head_dim;
+    units.set = queries;
+    units.kept = queries - widths_.queries_removed;
+    const std::vector<std::int64_t> candidates = as_vector(heads);
+    if (widths_.queries_removed == 0) {
+      kept.query_heads = candidates;
+      return kept;
+    }
+    const std::vector<std::int64_t> chosen = choose(units, [&](const StructuredScore& score) {
+      if (by_taylor(score)) return known(&PartScores::query_heads).index_select(0, heads);
+      return query_head_scores(matrices(), norms, block_.head_dim, score).index_select(0, heads);
+    });
+    for (const std::int64_t head : chosen) {
+      kept.query_heads.push_back(candidates[static_cast<std::size_t>(head)]);
+    }
+    return kept;
+  }
+
+  KeptOutput keep_channels(const CutHeads& heads) {
     if (calibration_need(cut_) != CalibrationNeed::None) {
       tokens_.block->show(InputGroup::GateUp, behind_cut_attention(heads),
                           [](const at::Tensor&) {});
-      if (cut_.repair == CutRepair::DenseOutputs) tokens_.dense->skip(InputGroup::GateUp);
+      if (aims_at_dense(cut_.repair)) tokens_.dense->skip(InputGroup::GateUp);
     }
     const auto inputs = gather(LinearKind::Down);
     const BlockInputNorms norms{.o = {}, .down = inputs ? norm_of(*inputs) : at::Tensor()};
-    return keep({.weight = block_.weight(LinearKind::Down),
-                 .unit_width = 1,
-                 .units_kept = widths_.intermediate_size},
-                inputs, [&](const StructuredScore& score) {
-                  return channel_scores(matrices(), norms, score);
-                });
+    KeptOutput channels;
+    channels.units = choose({.weight = block_.weight(LinearKind::Down),
+                             .hessian = inputs ? inputs->hessian : at::Tensor(),
+                             .width = 1,
+                             .set = block_.shape.intermediate_size,
+                             .kept = widths_.intermediate_size},
+                            [&](const StructuredScore& score) {
+                              if (by_taylor(score)) return known(&PartScores::channels);
+                              return channel_scores(matrices(), norms, score);
+                            });
+    channels.weight = repaired(block_.weight(LinearKind::Down), channels.units, inputs);
+    return channels;
   }
 
   /// The block with o_proj as after the cut, but as wide as before: zeros where heads are gone.
-  BlockWeights behind_cut_attention(const KeptOutput& heads) const {
+  BlockWeights behind_cut_attention(const CutHeads& heads) const {
     BlockWeights block = block_;
     at::Tensor wide = at::zeros_like(block_.weight(LinearKind::O));
-    wide.index_copy_(1, element_index(heads.units, group_width()), heads.weight);
+    wide.index_copy_(1, index_tensor(heads.columns), heads.o);
     block.weight(LinearKind::O) = wide;
     return block;
   }
@@ -190,10 +273,11 @@ class BlockPruner {
 }  // namespace
 
 BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept) {
-  const std::int64_t queries_per_group =
-      block.shape.num_attention_heads / block.shape.num_key_value_heads;
-  const at::Tensor kv_rows = element_index(kept.kv_groups, block.head_dim);
-  const at::Tensor q_rows = element_index(kept.kv_groups, block.head_dim * queries_per_group);
+  const KeptHeads& heads = kept.heads;
+  ensure(!heads.kv_groups.empty() && heads.query_heads.size() % heads.kv_groups.size() == 0,
+         "as many query heads in every KV group");
+  const at::Tensor kv_rows = element_index(heads.kv_groups, block.head_dim);
+  const at::Tensor q_rows = element_index(heads.query_heads, block.head_dim);
   const at::Tensor channels = index_tensor(kept.channels);
 
   BlockWeights cut = block;
@@ -209,9 +293,8 @@ BlockWeights cut_block(const BlockWeights& block, const KeptParts& kept) {
   cut.weight(LinearKind::O) = block.weight(LinearKind::O).index_select(1, q_rows);
   cut.weight(LinearKind::Down) = block.weight(LinearKind::Down).index_select(1, channels);
 
-  const auto groups = static_cast<std::int64_t>(kept.kv_groups.size());
-  cut.shape = {.num_attention_heads = groups * queries_per_group,
-               .num_key_value_heads = groups,
+  cut.shape = {.num_attention_heads = static_cast<std::int64_t>(heads.query_heads.size()),
+               .num_key_value_heads = static_cast<std::int64_t>(heads.kv_groups.size()),
                .intermediate_size = static_cast<std::int64_t>(kept.channels.size())};
   return cut;
 }

@@ -4,16 +4,11 @@
 #include <utility>
 
 #include "base/error.h"
-#include "calibrate/dense_reference.h"
-#include "calibrate/layer_inputs.h"
 #include "llama/linear_layers.h"
-#include "methods/method_names.h"
-#include "pipeline/block_cut.h"
-#include "pipeline/input_scaling.h"
-#include "pipeline/layer_steps.h"
+#include "pipeline/block_compression.h"
+#include "pipeline/head_steps.h"
 #include "pipeline/stored_steps.h"
 #include "pipeline/weight_change.h"
-#include "stats/hessian.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -27,15 +22,6 @@ struct Stage {
   LanguageModelHead head;
 };
 
-/// One block after each of the steps, and what is reported of its layers.
-struct BlockHistory {
-  std::vector<BlockWeights> after;  ///< [0] dense, [i + 1] after step i
-  BlockWeights cut;                 ///< after the prune steps
-  std::map<LinearKind, LayerState> layers;
-  std::map<LinearKind, double> output_errors;
-  std::vector<std::string> fallbacks;
-};
-
 WeightValue float_value(const at::Tensor& weight) {
   const float* const data = weight.data_ptr<float>();
   return std::vector<float>(data, data + weight.numel());
@@ -45,20 +31,6 @@ std::vector<float> vector_value(const at::Tensor& values) {
   const at::Tensor contiguous = values.contiguous();
   const float* const data = contiguous.data_ptr<float>();
   return {data, data + contiguous.numel()};
-}
-
-void refuse_lost_mask(const LayerState& layer) {
-  if (!layer.keep.defined()) return;
-  const at::Tensor dropped = layer.weight.masked_select(layer.keep.logical_not());
-  ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
-}
-
-std::vector<LinearKind> layers_of(InputGroup group) {
-  std::vector<LinearKind> kinds;
-  for (const LinearKind kind : kLinearKinds) {
-    if (input_group(kind) == group) kinds.push_back(kind);
-  }
-  return kinds;
 }
 
 class Walk {
@@ -131,12 +103,6 @@ class Walk {
     }
     journal_.note(progress, model_.config().num_blocks(), carried_states());
   }
-
-  /// A block by its index in the model that is read and in the one that is written.
-  struct BlockIndex {
-    std::int64_t source;
-    std::int64_t written;
-  };
 
   bool is_left_out(std::int64_t block, std::int64_t written) const {
     const auto at = static_cast<std::size_t>(written);
@@ -217,166 +183,6 @@ class Walk {
     }
   }
 
-  /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
-  void cut(BlockIndex index, BlockHistory& history) {
-    history.cut = history.after.front();
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      if (std::holds_alternative<DropLayersStep>(step.action)) history.after[i + 1] = history.cut;
-      const auto* const prune = std::get_if<PruneStep>(&step.action);
-      if (prune == nullptr) continue;
-      StructuredCut cut = prune->cut;
-      if (auto* const random = std::get_if<RandomScore>(&cut.score)) {
-        *random = random_score_of_block(*random, index.source);
-      }
-      std::optional<SequentialBlock> tokens = tokens_when(plan_.cut_need);
-      std::optional<DenseReference> dense =
-          dense_when(cut.repair == CutRepair::DenseOutputs, history);
-      CutResult result = prune_block(
-          history.cut, {.block = tokens ? &*tokens : nullptr, .dense = dense ? &*dense : nullptr},
-          cut, plan_.widths.at(step.id)[static_cast<std::size_t>(index.written)],
-          model_.config().dtype);
-      history.cut = std::move(result.block);
-      history.fallbacks.insert(history.fallbacks.end(), result.fallbacks.begin(),
-                               result.fallbacks.end());
-      history.after[i + 1] = history.cut;
-    }
-  }
-
-  std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
-    if (need == CalibrationNeed::None) return std::nullopt;
-    return SequentialBlock(*calibration_, rotary_, compute_.target, compute_.storage);
-  }
-
-  std::optional<DenseReference> dense_when(bool wanted, const BlockHistory& history) {
-    if (!wanted) return std::nullopt;
-    return DenseReference(*dense_calibration_, to_target(history.after.front(), compute_.target),
-                          rotary_, compute_.target, compute_.storage);
-  }
-
-  GroupInputs gather(SequentialBlock& tokens, DenseReference* dense, InputGroup group,
-                     const BlockWeights& block) {
-    if (dense != nullptr) return GroupInputs(dense->gather(tokens, group, block));
-    return GroupInputs(gather_inputs(
-        tokens, group, block,
-        plan_.layer_need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms));
-  }
-
-  /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
-  /// finished layers before it.
-  void compress_layers(std::int64_t index, BlockHistory& history) {
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      if (is_layer_step(plan_.steps[i])) history.after[i + 1] = history.cut;
-    }
-    BlockWeights finished = history.cut;
-    std::optional<SequentialBlock> tokens = tokens_when(plan_.layer_need);
-    std::optional<DenseReference> dense = dense_when(plan_.masks_for_dense_outputs, history);
-    for (const InputGroup group : kInputGroups) {
-      std::optional<GroupInputs> inputs;
-      if (tokens) {
-        inputs =
-            gather(*tokens, dense ? &*dense : nullptr, group, to_target(finished, compute_.target));
-      }
-      compress_group(index, group, inputs ? &*inputs : nullptr, history, finished);
-    }
-    if (tokens) {
-      tokens->finish(to_target(finished, compute_.target));
-    } else if (calibration_ != nullptr) {
-      advance(*calibration_, to_target(finished, compute_.target), rotary_, compute_.target);
-    }
-  }
-
-  /// The dense layer's outputs. Where a cut took rows away, those that stay are the dense layer's.
-  static at::Tensor wanted(LinearKind kind, const GroupInputs* inputs,
-                           const BlockHistory& history) {
-    if (inputs == nullptr || !inputs->dense()) return {};
-    const bool writes_to_residual = kind == LinearKind::O || kind == LinearKind::Down;
-    const BlockWeights& dense = writes_to_residual ? history.after.front() : history.cut;
-    return wanted_outputs(dense.weight(kind), *inputs->dense());
-  }
-
-  /// finished: takes over the group's weights, and the scales of its inputs.
-  void compress_group(std::int64_t index, InputGroup group, GroupInputs* inputs,
-                      BlockHistory& history, BlockWeights& finished) {
-    for (const LinearKind kind : layers_of(group)) {
-      const at::Tensor weight = history.cut.weight(kind).contiguous();
-      history.layers[kind] = {.weight = weight,
-                              .dense = weight,
-                              .wanted_outputs = wanted(kind, inputs, history),
-                              .fallbacks = history.fallbacks};
-    }
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      if (!is_layer_step(step)) continue;
-      if (scales_inputs(step)) {
-        scale_inputs(index,
-                     {.group = group,
-                      .layers = history.layers,
-                      .blocks = {&history.after[i + 1], &finished},
-                      .dtype = model_.config().dtype,
-                      .num_threads = compute_.num_threads},
-                     *inputs);
-      }
-      for (const LinearKind kind : layers_of(group)) {
-        const LinearId id{index, kind};
-        LayerState& layer = history.layers.at(kind);
-        with_context(concat("compressing ", module_name(id)),
-                     [&] { layer = apply(step, id, std::move(layer), inputs); });
-        refuse_lost_mask(layer);
-        history.after[i + 1].weight(kind) = layer.weight;
-      }
-    }
-    for (const LinearKind kind : layers_of(group)) {
-      const LayerState& layer = history.layers.at(kind);
-      finished.weight(kind) = layer.weight;
-      if (inputs == nullptr || !inputs->hessian().defined()) continue;
-      const double energy = output_energy(layer.dense, inputs->hessian());
-      const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
-      history.output_errors[kind] = energy > 0 ? lost / energy : 0;
-    }
-  }
-
-  static bool scales_inputs(const Step& step) {
-    const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
-    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
-  }
-
-  /// Searches scales for the layers of a group that will be quantized, and folds them.
-  void scale_inputs(std::int64_t index, const ScaledGroup& scaled, GroupInputs& inputs) const {
-    std::vector<std::pair<const LayerState*, QuantScheme>> rounded;
-    for (const LinearKind kind : layers_of(scaled.group)) {
-      const auto* const form =
-          std::get_if<QuantizedForm>(&plan_.forms.at(module_name({index, kind})));
-      if (form != nullptr) rounded.emplace_back(&scaled.layers.at(kind), form->scheme);
-    }
-    if (rounded.empty()) return;
-    const InputScales scales =
-        search_scales(rounded, inputs, scale_of_column(scaled.group, *scaled.blocks.front()),
-                      compute_.num_threads);
-    for (const LinearKind kind : layers_of(scaled.group)) {
-      scaled.layers.at(kind).scale_exponent = scales.exponent;
-    }
-    if (scales.exponent == 0) return;
-    const at::Tensor by_column = at::tensor(scales.by_column, at::kFloat);
-    inputs.divide(by_column);
-    fold_scales(scaled, by_column);
-  }
-
-  LayerState apply(const Step& step, LinearId id, LayerState layer, GroupInputs* inputs) const {
-    const std::string module = module_name(id);
-    if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
-      if (!targets(mask->targets, module)) return layer;
-      MaskStep on_block = *mask;
-      on_block.pattern = pattern_of_block(plan_, step, id.block);
-      return mask_layer(std::move(layer), inputs, on_block, model_.config().dtype);
-    }
-    const auto& quantize = std::get<QuantizeStep>(step.action);
-    const auto* const form = std::get_if<QuantizedForm>(&plan_.forms.at(module));
-    if (form == nullptr) return layer;
-    return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
-                          compute_.num_threads);
-  }
-
   void carry(Stage& stage, const BlockWeights& block) {
     for (const at::Tensor& weight : block.weights) {
       stage.zeros += count_zeros(weight, compute_.num_threads);
@@ -387,15 +193,14 @@ class Walk {
   }
 
   void walk_block(BlockIndex index) {
-    BlockHistory history;
-    history.after.resize(plan_.steps.size() + 1);
-    history.after[0] = load_block(model_, index.source, compute_.num_threads);
-    cut(index, history);
-    compress_layers(index.written, history);
-    if (dense_calibration_ != nullptr) {
-      advance(*dense_calibration_, to_target(history.after.front(), compute_.target), rotary_,
-              compute_.target);
-    }
+    BlockHistory history =
+        compress_block(load_block(model_, index.source, compute_.num_threads), index,
+                       {.plan = plan_,
+                        .config = model_.config(),
+                        .compute = compute_,
+                        .rotary = rotary_,
+                        .calibration = calibration_.get(),
+                        .dense_calibration = dense_calibration_.get()});
     for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
     for (const LinearKind kind : kLinearKinds) report_layer({index.written, kind}, history);
     store(index.written, std::move(history));
@@ -442,9 +247,14 @@ class Walk {
     if (history.output_errors.count(id.kind) > 0) {
       report.relative_output_error = history.output_errors.at(id.kind);
     }
+    if (history.nearest_errors.count(id.kind) > 0) {
+      report.relative_nearest_error = history.nearest_errors.at(id.kind);
+    }
     report.damping_rung = layer.damping_rung;
     report.clipped_share = layer.clipped_share;
     report.input_scale_exponent = layer.scale_exponent;
+    report.block_error_before = history.block_error_before;
+    report.block_error_after = history.block_error_after;
     report.fallbacks = layer.fallbacks;
   }
 
@@ -469,12 +279,40 @@ class Walk {
     if (model_.config().tie_word_embeddings) {
       writer_.write_head(norm, nullptr);
     } else {
-      WeightValue head = transform_stored(std::string(kHeadModule)).value;
+      WeightValue head = compensates_head() ? compensated_head(norm)
+                                            : transform_stored(std::string(kHeadModule)).value;
       writer_.write_head(norm, &head);
       if (auto* const codes = std::get_if<QuantizedMatrix>(&head)) head_codes_ = std::move(*codes);
     }
     if (texts_.evaluation) set_heads(norm);
     model_.drop(kHeadModule);
+  }
+
+  bool compensates_head() const {
+    const auto* const step = step_of<QuantizeStep>(plan_.steps);
+    return step != nullptr && step->head_rounding == HeadRounding::Gptq &&
+           std::holds_alternative<QuantizedForm>(plan_.forms.find(kHeadModule)->second);
+  }
+
+  /// The head rounded for the hidden states that the compressed blocks give; adds its report.
+  WeightValue compensated_head(const std::vector<float>& final_norm) {
+    const std::string module(kHeadModule);
+    const auto* const step = step_of<QuantizeStep>(plan_.steps);
+    const QuantScheme& scheme = std::get<QuantizedForm>(plan_.forms.at(module)).scheme;
+    GroupInputs inputs(gather_head_inputs(*calibration_, at::tensor(final_norm, at::kFloat),
+                                          model_.config().rms_norm_eps));
+    NewHead head = with_context(concat("compressing ", module), [&] {
+      return quantize_head(model_.matrix(module), inputs, scheme, step->method,
+                           compute_.num_threads);
+    });
+    add_report(module, head.stored.change);
+    TensorReport& report = tensors_.back();
+    report.relative_output_error = head.relative_output_error;
+    report.relative_nearest_error = head.relative_nearest_error;
+    report.damping_rung = head.damping_rung;
+    report.clipped_share = head.clipped_share;
+    report.fallbacks = head.fallbacks;
+    return std::move(head.stored.value);
   }
 
   void set_heads(const std::vector<float>& norm) {

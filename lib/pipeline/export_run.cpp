@@ -43,9 +43,11 @@ ExportOptions with_operator_library(ExportOptions exporting) {
   return exporting;
 }
 
-ArtifactReport describe_artifact(const ExportOptions& exporting, const OnnxArtifact& artifact,
-                                 ArtifactReport checked) {
+ArtifactReport describe_artifact(const ModelFolder& model, const ExportOptions& exporting,
+                                 const OnnxArtifact& artifact, ArtifactReport checked) {
   checked.format = format_name(exporting);
+  const ActivationRounding rounding = artifact_activations(model, exporting).rounding;
+  if (rounding != ActivationRounding::None) checked.activations = activation_name(rounding);
   checked.size_bytes = static_cast<std::int64_t>(artifact.total_bytes);
   checked.file_sha256 = artifact.file_sha256;
   for (const ProductStorage& product : artifact.products) {
@@ -72,6 +74,7 @@ ExportOptions export_options(const ExportStep& step, int num_threads) {
         .threshold = step.sparse_from,
         .scale_type = step.scale_bits == 16 ? ScaleType::Float16 : ScaleType::Float32};
   }
+  exporting.activations = step.activations;
   exporting.context_length = step.context_length;
   exporting.num_threads = num_threads;
   return exporting;
@@ -129,11 +132,15 @@ Report run_export(const ExportOptions& wanted, const RunOptions& options,
   add_export_warnings(report, model, exporting, artifact);
   ArtifactReport checked;
   if (options.artifact_check == ArtifactCheck::Run) {
+    const ArtifactActivations activations = artifact_activations(model, exporting);
+    RunOptions as_artifact = options;
+    as_artifact.compute.activations = activations.instead;
     checked = check_on_random_tokens(model, output.path() / artifact.graph,
-                                     logit_tolerance(exporting), options, progress);
+                                     artifact_tolerance(exporting, activations.rounding),
+                                     as_artifact, progress);
     clock.finish_stage("check_artifact");
   }
-  report.artifact = describe_artifact(exporting, artifact, checked);
+  report.artifact = describe_artifact(model, exporting, artifact, checked);
   report.bytes_after = report.artifact->size_bytes;
   report.environment = clock.environment(options.compute.num_threads);
   publish_with_report(output, report, artifact.file_sha256, options.model);

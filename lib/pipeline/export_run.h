@@ -25,8 +25,8 @@ std::string format_name(const ExportOptions& exporting);
 ExportOptions with_operator_library(ExportOptions exporting);
 
 /// What was measured of an artifact, with what export says about it.
-ArtifactReport describe_artifact(const ExportOptions& exporting, const OnnxArtifact& artifact,
-                                 ArtifactReport checked);
+ArtifactReport describe_artifact(const ModelFolder& model, const ExportOptions& exporting,
+                                 const OnnxArtifact& artifact, ArtifactReport checked);
 
 /// Writes report.json, report.html, report.md, a model card (README.md) and
 /// edgecompress.manifest.json (size and SHA-256 of every file) and publishes the folder.

@@ -13,6 +13,7 @@
 #include "quantize/output_clip.h"
 #include "quantize/refine.h"
 #include "quantize/rtn.h"
+#include "stats/hessian.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -138,6 +139,10 @@ struct LayerQuantizer {
     return quantize_output_clip(values_of(layer.weight), rows(), columns(), scheme,
                                 view_of(hessian), num_threads);
   }
+  QuantizedMatrix operator()(const SmoothQuantOptions& options) const {
+    if (options.rounding == SmoothRounding::Gptq) return (*this)(GptqOptions{});
+    return (*this)(RtnOptions{});
+  }
   QuantizedMatrix without_factor(const GptqOptions& options) const {
     if (options.on_singular == OnSingular::Fail) {
       throw Error(ErrorKind::Numeric, "F23",
@@ -153,6 +158,8 @@ struct LayerQuantizer {
 
 void GroupInputs::divide(const at::Tensor& scales) {
   inputs_.norm = inputs_.norm / scales;
+  inputs_.largest.reset();
+  inputs_.sample.reset();
   if (inputs_.hessian.defined()) {
     const at::Tensor exact = scales.to(at::kDouble);
     inputs_.hessian = inputs_.hessian / exact.unsqueeze(0) / exact.unsqueeze(1);
@@ -186,6 +193,13 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
   layer.codes = std::visit(LayerQuantizer{layer, inputs, scheme, num_threads}, method);
   layer.weight = dequantized(*layer.codes, num_threads);
   return layer;
+}
+
+double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
+                            const QuantScheme& scheme, int num_threads) {
+  const QuantizedMatrix nearest = quantize_rtn(values_of(layer.weight), layer.weight.size(0),
+                                               layer.weight.size(1), scheme, {}, num_threads);
+  return output_energy(layer.dense - dequantized(nearest, num_threads), hessian);
 }
 
 InputScales search_scales(const std::vector<std::pair<const LayerState*, QuantScheme>>& layers,

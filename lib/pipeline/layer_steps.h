@@ -28,6 +28,7 @@ class GroupInputs {
 
   const at::Tensor& norm() const { return inputs_.norm; }
   const at::Tensor& hessian() const { return inputs_.hessian; }
+  const LayerInputs& layer_inputs() const { return inputs_; }
 
   /// How they relate to the dense model's; nothing when no step asks.
   const std::optional<DenseMoments>& dense() const { return dense_; }
@@ -53,6 +54,7 @@ struct LayerState {
   at::Tensor wanted_outputs = {};  ///< E[y x^T] to aim at, [out, in] double; or undefined
   at::Tensor keep = {};            ///< bool, true = keep; undefined without a mask
   std::optional<QuantizedMatrix> codes = {};  ///< after a quantize step
+  ActivationScheme activation = {};           ///< how it rounds its inputs
   std::optional<int> damping_rung = {};       ///< 0: as asked for; the larger one of the steps
   std::optional<double> clipped_share = {};   ///< of the weights, beyond the end of the grid
   std::optional<double> scale_exponent = {};  ///< of the scales of its inputs; 0: none
@@ -66,6 +68,11 @@ LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& ste
 /// Throws Error{Numeric} F23 when the Hessian cannot be inverted and the method may not fall back.
 LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads);
+
+/// tr(D H D^T) of D = dense - weight rounded to the nearest, on a grid without a search: what a
+/// method that looks at the inputs starts from.
+double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
+                            const QuantScheme& scheme, int num_threads);
 
 /// AWQ's scales for the inputs that layers share.
 /// layers: what will be rounded, on which grid. scale_of_column: as ScalableInputs.

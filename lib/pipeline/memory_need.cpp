@@ -24,6 +24,16 @@ constexpr std::uint64_t kLogitCopies = 6;
 constexpr std::uint64_t kCalibrationSets = 3;
 // Beside the dense model: how both models' inputs and residual streams go together.
 constexpr std::uint64_t kCrossMoments = 2;
+// Of a trained number: itself, its gradient, two moments, the best state, one value of a step.
+constexpr std::uint64_t kTrainedCopies = 6;
+// Of a block's weight while its graph is there: what is computed with and how it was made.
+constexpr std::uint64_t kGraphCopies = 6;
+// Inside a block's graph, of a token: multiples of the hidden size and of the widest input.
+constexpr std::uint64_t kGraphStates = 26;
+constexpr std::uint64_t kGraphActivations = 6;
+// While blocks are trained: the dense model's states and the trained one's; end to end: the
+// embeddings and the teacher's final states.
+constexpr std::uint64_t kTrainingSets = 2;
 constexpr std::uintmax_t kBytesOfUnknownText = std::uintmax_t{1} << 20;
 constexpr std::int64_t kBytesOfToken = 2;
 
@@ -64,6 +74,23 @@ std::uint64_t forward_bytes(const LlamaConfig& config, const WindowSizes& window
   return static_cast<std::uint64_t>(tokens) * width * kFloat;
 }
 
+bool rounds_inputs(const WalkPlan& plan) {
+  return std::any_of(plan.forms.begin(), plan.forms.end(), [](const auto& form) {
+    const auto* const quantized = std::get_if<QuantizedForm>(&form.second);
+    return quantized != nullptr && quantized->activations != ActivationRounding::None;
+  });
+}
+
+/// What a layer reads, in units of its scale, as codes and as real values again.
+std::uint64_t rounding_bytes(const LlamaConfig& config, const TextSizes& texts) {
+  constexpr std::uint64_t kCopies = 3;
+  std::int64_t tokens = 0;
+  for (const std::optional<WindowSizes>& windows : {texts.calibration, texts.evaluation}) {
+    if (windows) tokens = std::max(tokens, windows_at_once(windows->length) * windows->length);
+  }
+  return kCopies * static_cast<std::uint64_t>(tokens) * widest_input(config) * kFloat;
+}
+
 void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts,
                std::uint64_t stages) {
   if (texts.calibration) {
@@ -80,11 +107,49 @@ void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
       std::max({need.forward, forward_bytes(config, *texts.evaluation), kLogitCopies * logits});
 }
 
-/// AWQ keeps the dense weights with scaled columns beside those without.
+std::uint64_t all_blocks(const LlamaConfig& config) {
+  std::uint64_t weights = 0;
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      weights += elements(linear_shape(config, {block, kind}));
+    }
+  }
+  return weights;
+}
+
+bool quantizes(const WalkPlan& plan) {
+  return std::any_of(plan.forms.begin(), plan.forms.end(), [](const auto& form) {
+    return std::holds_alternative<QuantizedForm>(form.second);
+  });
+}
+
+bool trains_all_weights(const WalkPlan& plan, const TrainingChoice& choice) {
+  if (!trains_whole(choice.options.phases)) return false;
+  const TrainedPart part =
+      choice.part.value_or(quantizes(plan) ? TrainedPart::Scales : TrainedPart::Weights);
+  return part == TrainedPart::Weights;
+}
+
+std::uint64_t graph_bytes(const LlamaConfig& config, const WindowSizes& windows) {
+  const std::int64_t tokens = windows_at_once(windows.length) * windows.length;
+  const std::uint64_t width = kGraphStates * static_cast<std::uint64_t>(config.hidden_size) +
+                              kGraphActivations * widest_input(config);
+  const auto logits = static_cast<std::uint64_t>(windows.length * config.vocab_size);
+  return std::max(static_cast<std::uint64_t>(tokens) * width, kLogitCopies * logits) * kFloat;
+}
+
+std::int64_t windows_in_text(const std::filesystem::path& text, std::int64_t length) {
+  std::error_code error;
+  const std::uintmax_t size = std::filesystem::file_size(text, error);
+  const auto bytes = static_cast<std::int64_t>(error ? kBytesOfUnknownText : size);
+  return std::max<std::int64_t>(1, bytes / kBytesOfToken / length);
+}
+
+/// Such methods keep the dense weights with scaled columns beside those without.
 bool scales_inputs(const WalkPlan& plan) {
   return std::any_of(plan.steps.begin(), plan.steps.end(), [](const Step& step) {
     const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
-    return quantize != nullptr && std::holds_alternative<AwqOptions>(quantize->method);
+    return quantize != nullptr && scales_inputs(quantize->method);
   });
 }
 
@@ -95,6 +160,26 @@ void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
   const std::uint64_t recorded = (widest_input(config) + hidden - 1) / hidden;
   need.state_sets += kCalibrationSets + recorded;
   need.states += (kCalibrationSets + recorded) * state_bytes(texts.calibration, config);
+}
+
+/// The states between all blocks, the gradient, and the activations that it needs.
+void add_gradients(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  const auto sets = static_cast<std::uint64_t>(config.num_blocks()) + 2;
+  need.state_sets += sets;
+  need.states += sets * state_bytes(texts.calibration, config);
+  if (texts.calibration) {
+    need.forward = std::max(need.forward, graph_bytes(config, *texts.calibration));
+  }
+}
+
+/// The wanted states, and what training a block keeps.
+void add_reconstruction(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  need.state_sets += 1;
+  need.states += state_bytes(texts.calibration, config);
+  need.blocks += (kTrainedCopies + kGraphCopies) * largest_block(config) * kFloat;
+  if (texts.calibration) {
+    need.forward = std::max(need.forward, graph_bytes(config, *texts.calibration));
+  }
 }
 
 }  // namespace
@@ -112,11 +197,8 @@ TextSizes expected_text_sizes(const WalkPlan& plan, const Recipe& recipe) {
     sizes.calibration = {recipe.calibration->samples, recipe.calibration->sequence_length};
   }
   if (!recipe.evaluation) return sizes;
-  std::error_code error;
-  const std::uintmax_t size = std::filesystem::file_size(recipe.evaluation->text, error);
-  const auto bytes = static_cast<std::int64_t>(error ? kBytesOfUnknownText : size);
   const std::int64_t length = recipe.evaluation->window;
-  const std::int64_t in_text = std::max<std::int64_t>(1, bytes / kBytesOfToken / length);
+  const std::int64_t in_text = windows_in_text(recipe.evaluation->text, length);
   sizes.evaluation = {std::min(recipe.evaluation->max_windows.value_or(in_text), in_text), length};
   return sizes;
 }
@@ -129,12 +211,34 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   need.blocks = (stages + (scales_inputs(plan) ? 3 : 2)) * largest_block(config) * kFloat;
   const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size);
   need.tables = (runs_texts ? 9 : 4) * table;  // two tables as floats and one as codes, or one
-  if (plan.layer_need == CalibrationNeed::Hessian || plan.cut_need == CalibrationNeed::Hessian) {
+  if (plan.layer_need == CalibrationNeed::Hessian || plan.cut_need == CalibrationNeed::Hessian ||
+      plan.measures_grids()) {
     need.hessians = kHessianCopies * widest_input(config) * widest_input(config) * kDouble;
   }
   add_texts(need, config, texts, stages);
+  if (rounds_inputs(plan)) need.forward += rounding_bytes(config, texts);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
+  if (plan.needs_gradients) add_gradients(need, config, texts);
+  if (plan.reconstructs_blocks) add_reconstruction(need, config, texts);
   return need;
+}
+
+WindowSizes expected_training_size(const RecoverStep& step) {
+  const std::int64_t in_text = windows_in_text(step.text.text, step.text.sequence_length);
+  return {std::min(step.text.samples.value_or(in_text), in_text), step.text.sequence_length};
+}
+
+void add_training_need(MemoryNeed& need, const WalkPlan& plan, const RecoverStep& step,
+                       WindowSizes windows) {
+  const LlamaConfig& config = plan.output_config();
+  const std::uint64_t block = largest_block(config);
+  const std::uint64_t trained = trains_all_weights(plan, step.choice)       ? all_blocks(config)
+                                : trains_blocks(step.choice.options.phases) ? block
+                                                                            : 0;
+  need.training =
+      (kTrainedCopies * trained + kGraphCopies * block) * kFloat + graph_bytes(config, windows);
+  need.state_sets = std::max(need.state_sets, kTrainingSets);
+  need.states = std::max(need.states, kTrainingSets * state_bytes(windows, config));
 }
 
 HiddenStateStorage storage_within(std::uint64_t budget, const MemoryNeed& need) {

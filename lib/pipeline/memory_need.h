@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -10,18 +11,22 @@
 
 namespace edgecompress {
 
-/// What a walk holds at its peak, from shapes alone, in bytes; hidden states are not counted, as
-/// they can lie in a file. The parts are added as if their peaks fell together.
+/// What a walk, and a training behind it, hold at their peak, from shapes alone, in bytes; hidden
+/// states are not counted, as they can lie in a file. The walk's parts are added as if their peaks
+/// fell together.
 struct MemoryNeed {
   std::uint64_t program = 0;     ///< LibTorch and what it loads
   std::uint64_t blocks = 0;      ///< a decoder block as floats, dense and after each step
   std::uint64_t tables = 0;      ///< embedding and head, codes and floats
   std::uint64_t hessians = 0;    ///< of a group of layers, with what is derived from them
   std::uint64_t forward = 0;     ///< activations of the windows that go through a block together
+  std::uint64_t training = 0;    ///< parameters with gradients and moments, and one block's graph
   std::uint64_t state_sets = 0;  ///< sets of hidden states that are there at a time
   std::uint64_t states = 0;      ///< bytes of all of them
 
-  std::uint64_t least() const { return program + blocks + tables + hessians + forward; }
+  std::uint64_t least() const {
+    return program + tables + std::max(blocks + hessians + forward, training);
+  }
 };
 
 /// Token windows of a text.
@@ -42,6 +47,14 @@ TextSizes text_sizes(const WalkTexts& texts);
 TextSizes expected_text_sizes(const WalkPlan& plan, const Recipe& recipe);
 
 MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts);
+
+/// Adds what a recover step needs behind the walk, for so many windows of its text.
+void add_training_need(MemoryNeed& need, const WalkPlan& plan, const RecoverStep& step,
+                       WindowSizes windows);
+
+/// As many windows of its text as a recover step may train on, estimated as expected_text_sizes
+/// does.
+WindowSizes expected_training_size(const RecoverStep& step);
 
 /// Where hidden states lie when a run may take `budget` bytes: in memory as long as what is left
 /// holds them, else in files.

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "evaluate/activation_override.h"
 #include "evaluate/artifact_evaluation.h"
 #include "evaluate/model_evaluation.h"
 #include "ort/session.h"
@@ -32,6 +33,7 @@ EvalResult eval_model(const EvalRequest& request, const Progress& progress) {
   std::optional<ModelFolder> against;
   if (!request.against.empty()) against.emplace(ModelFolder::open(request.against));
   EvalResult result;
+  result.activations = request.compute.activations.value_or(folder_rounding(model));
   result.windows = read_token_windows(request.text, Tokenizer::open(request.model), request.windows,
                                       model.config().vocab_size);
   result.scores = evaluate_model(model, against ? &*against : nullptr, result.windows,

@@ -24,6 +24,8 @@ struct EvalRequest {
 };
 
 struct EvalResult {
+  /// How the model rounded its inputs; nothing for an artifact.
+  std::optional<ActivationRounding> activations = {};
   LanguageModelScores scores;
   TokenWindows windows;
 };

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "calibrate/hidden_states.h"
 #include "decoder/block_weights.h"
-#include "prune/structured.h"
+#include "pipeline/taylor_scores.h"
 #include "tensor/aten.h"
 #include "tensor/ordered_sum.h"
 
@@ -17,20 +17,19 @@ constexpr double kOutlier = 5;  // times the mean; OWL's M
 /// Sums over the tokens that pass a block.
 class BlockSums {
  public:
-  void add_input(InputGroup group, const at::Tensor& input) {
-    const at::Tensor squares = input.flatten(0, 1).cpu().to(at::kDouble).square().sum(0);
+  /// inputs, before, after: [tokens, features].
+  void add_input(InputGroup group, const at::Tensor& inputs) {
+    const at::Tensor squares = inputs.cpu().to(at::kDouble).square().sum(0);
     at::Tensor& sum = squares_[static_cast<std::size_t>(group)];
     sum = sum.defined() ? sum + squares : squares;
   }
 
   void add_output(const at::Tensor& before, const at::Tensor& after) {
-    const at::Tensor a = before.flatten(0, 1).to(at::kDouble);
-    const at::Tensor b = after.flatten(0, 1).to(at::kDouble);
-    const at::Tensor energy = b.square().sum(1);
+    const at::Tensor a = before.to(at::kDouble);
+    const at::Tensor b = after.to(at::kDouble);
     const at::Tensor cosine =
-        (a * b).sum(1) / (a.square().sum(1) * energy).sqrt().clamp_min(1e-300);
+        (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt().clamp_min(1e-300);
     cosines_ += ordered_sum(cosine);
-    energy_ += ordered_sum(energy);
     tokens_ += a.size(0);
   }
 
@@ -38,20 +37,12 @@ class BlockSums {
     return squares_[static_cast<std::size_t>(group)].sqrt().to(at::kFloat);
   }
   double mean_cosine() const { return cosines_ / static_cast<double>(tokens_); }
-  double energy() const { return energy_; }
 
  private:
   std::array<at::Tensor, kInputGroups.size()> squares_;  // [in_features] double
   double cosines_ = 0;
-  double energy_ = 0;
   std::int64_t tokens_ = 0;
 };
-
-std::vector<double> shares_of(const at::Tensor& scores, double energy) {
-  const at::Tensor shares = (scores.square() / energy).contiguous();
-  const double* const first = shares.const_data_ptr<double>();
-  return {first, first + shares.numel()};
-}
 
 std::int64_t count_outliers(const at::Tensor& weight, const at::Tensor& norm) {
   const at::Tensor scores = weight.abs().to(at::kDouble) * norm.to(at::kDouble);
@@ -60,20 +51,8 @@ std::int64_t count_outliers(const at::Tensor& weight, const at::Tensor& norm) {
 }
 
 BlockSurvey survey_of(const BlockWeights& block, const BlockSums& sums) {
-  const BlockMatrices matrices{.q = block.weight(LinearKind::Q),
-                               .k = block.weight(LinearKind::K),
-                               .v = block.weight(LinearKind::V),
-                               .o = block.weight(LinearKind::O),
-                               .gate = block.weight(LinearKind::Gate),
-                               .up = block.weight(LinearKind::Up),
-                               .down = block.weight(LinearKind::Down)};
-  const BlockInputNorms norms{.o = sums.norm(InputGroup::O), .down = sums.norm(InputGroup::Down)};
   BlockSurvey survey;
   survey.influence = 1 - sums.mean_cosine();
-  survey.worths.kv_groups =
-      shares_of(kv_group_scores(matrices, norms, block.head_dim, ActivationScore{}), sums.energy());
-  survey.worths.channels =
-      shares_of(channel_scores(matrices, norms, ActivationScore{}), sums.energy());
   std::int64_t outliers = 0;
   std::int64_t weights = 0;
   for (const LinearKind kind : kLinearKinds) {
@@ -87,7 +66,8 @@ BlockSurvey survey_of(const BlockWeights& block, const BlockSums& sums) {
 }  // namespace
 
 std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindows& text,
-                                      const EvaluationOptions& compute, const Progress& progress) {
+                                      SurveyDetail detail, const EvaluationOptions& compute,
+                                      const Progress& progress) {
   const RotaryTable rotary = make_rotary_table(model.config(), text.length, compute.target.device);
   HiddenStates states(text, model.matrix(kEmbeddingModule), compute.storage);
   const std::int64_t count = model.config().num_blocks();
@@ -98,16 +78,22 @@ std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindo
     BlockSums sums;
     for_each_piece(states, compute.target.device,
                    [&](std::int64_t begin, std::int64_t end, const at::Tensor& before) {
+                     const auto tokens_of = [&](const at::Tensor& values) {
+                       return states.without_padding(begin, end, values);
+                     };
                      const at::Tensor after = block_forward(
                          computed, rotary, before, [&](InputGroup group, const at::Tensor& input) {
-                           sums.add_input(group, input);
+                           sums.add_input(group, tokens_of(input));
                          });
-                     sums.add_output(before.cpu(), after.cpu());
+                     sums.add_output(tokens_of(before).cpu(), tokens_of(after).cpu());
                      states.windows(begin, end).copy_(after);
                    });
     surveys.push_back(survey_of(block, sums));
     if (progress) progress({"survey", index + 1, count});
   }
+  if (detail == SurveyDetail::Activations) return surveys;
+  std::vector<PartScores> scores = taylor_scores(model, text, compute, progress);
+  for (std::size_t i = 0; i < surveys.size(); ++i) surveys[i].taylor = std::move(scores[i]);
   return surveys;
 }
 

@@ -6,7 +6,7 @@
 #include "calibrate/token_windows.h"
 #include "evaluate/model_evaluation.h"
 #include "llama/model_folder.h"
-#include "prune/allocation.h"
+#include "prune/structured.h"
 
 namespace edgecompress {
 
@@ -15,18 +15,20 @@ struct BlockSurvey {
   /// 1 - mean cosine between a token's hidden states before and after the block. Source: block
   /// influence, ShortGPT, arXiv 2403.03853, eq. 1.
   double influence = 0;
-  /// Energy that each part adds to the residual stream (ActivationScore squared), as a share of the
-  /// energy of the hidden states behind the block.
-  PartWorths worths;
   /// Share of the block's linear weights whose |w| ||x|| is more than 5 times their matrix's mean.
   /// Source: OWL, arXiv 2310.05175, eq. 3.
   double outlier_share = 0;
+  PartScores taylor = {};  ///< of taylor_scores(); empty without SurveyDetail::Gradients
 };
+
+enum class SurveyDetail { Activations, Gradients };
 
 /// Lets the text go through the dense model once, block by block, for decisions that need all
 /// blocks before the first is changed. In memory: one block and the hidden states. The same for any
 /// number of threads.
+/// detail: Gradients adds taylor_scores(), at their cost.
 std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindows& text,
-                                      const EvaluationOptions& compute, const Progress& progress);
+                                      SurveyDetail detail, const EvaluationOptions& compute,
+                                      const Progress& progress);
 
 }  // namespace edgecompress

@@ -20,7 +20,10 @@ std::string form_name(const StoredForm& form) {
   if (const auto* floats = std::get_if<FloatForm>(&form)) {
     return std::string(dtype_name(floats->dtype));
   }
-  return describe(std::get<QuantizedForm>(form).scheme);
+  const auto& quantized = std::get<QuantizedForm>(form);
+  const bool rounds = quantized.activations != ActivationRounding::None;
+  return concat(describe(quantized.scheme), rounds ? ", inputs " : "",
+                rounds ? activation_name(quantized.activations) : "");
 }
 
 std::vector<PlannedTensor> planned_tensors(const ModelFolder& model, const WalkPlan& plan,
@@ -42,7 +45,9 @@ std::vector<PlannedTensor> planned_tensors(const ModelFolder& model, const WalkP
                        .actions = explained[i].actions,
                        .shape_before = {report.shape_before[0], report.shape_before[1]},
                        .shape_after = matrices[i].second,
-                       .stored_as = form_name(plan.forms.at(module)),
+                       .stored_as = plan.measured_grids.contains(module)
+                                        ? "measured"
+                                        : form_name(plan.forms.at(module)),
                        .bytes_before = report.bytes_before,
                        .bytes_after = report.bytes_after});
   }
@@ -93,13 +98,22 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
   const std::uint64_t budget =
       options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
   plan.memory = memory_need(walk, expected_text_sizes(walk, recipe));
+  if (const auto* const recovery = step_of<RecoverStep>(recipe.steps)) {
+    add_training_need(plan.memory, walk, *recovery, expected_training_size(*recovery));
+  }
   const std::uint64_t left = budget - std::min(budget, plan.memory.least());
   plan.states_in_memory = std::min(plan.memory.states, left);
   plan.warnings = walk.warnings;
-  if (walk.needs_survey) {
+  if (walk.sizes_need_survey) {
     plan.warnings.push_back(
         "what is cut of which layer is decided on the calibration text; the sizes are those of an "
         "equal share of every layer");
+  }
+
+  if (walk.measures_grids()) {
+    plan.warnings.push_back(
+        "the grids of the decoder blocks' layers are measured on the calibration text; the sizes "
+        "are within the target, but those that layers of equal sensitivity would have");
   }
 
   const HollowModel compressed(walk.output_config(), walk.forms, model.path());
@@ -119,6 +133,7 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
                        plan.artifact->warnings.end());
   plan.peak_disk_bytes += static_cast<std::int64_t>(plan.artifact->total());
   if (options.speed_test == SpeedTest::Run) {  // the dense model is exported to be timed
+    exporting.activations.reset();
     const HollowModel dense(model.config(), float_forms(model.config()), model.path());
     plan.peak_disk_bytes += static_cast<std::int64_t>(plan_onnx(dense.folder(), exporting).total());
   }
@@ -143,7 +158,8 @@ Json plan_json(const OutputPlan& plan) {
   out["memory"] = {
       {"program_bytes", plan.memory.program},         {"blocks_bytes", plan.memory.blocks},
       {"tables_bytes", plan.memory.tables},           {"hessians_bytes", plan.memory.hessians},
-      {"hidden_states_bytes", plan.states_in_memory}, {"forward_bytes", plan.memory.forward}};
+      {"hidden_states_bytes", plan.states_in_memory}, {"forward_bytes", plan.memory.forward},
+      {"training_bytes", plan.memory.training}};
   out["peak_disk_bytes"] = plan.peak_disk_bytes;
   out["tensors"] = Json::array();
   for (const PlannedTensor& tensor : plan.tensors) {

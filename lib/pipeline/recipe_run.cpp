@@ -92,6 +92,7 @@ void count_written_sparsity(const ModelFolder& written, std::vector<TensorReport
 DecoderSpeed dense_speed(const ModelFolder& model, ExportOptions exporting, StagedFolder& output,
                          const TokenWindows& windows, const RunOptions& options) {
   exporting.sparse.reset();
+  exporting.activations.reset();
   const OnnxArtifact dense = export_onnx(model, exporting, output, kDenseArtifactFolder, {});
   const DecoderSpeed speed = artifact_speed(output.path() / dense.graph, windows, options);
   std::filesystem::remove_all(output.path() / kDenseArtifactFolder);
@@ -124,15 +125,15 @@ class RecipeRun {
                  options.resume) {
     const std::uint64_t budget =
         options.memory_budget > 0 ? options.memory_budget : default_memory_budget();
-    compute_.storage = storage_within(budget, memory_need(plan_, text_sizes(texts_.walk)));
+    MemoryNeed need = memory_need(plan_, text_sizes(texts_.walk));
+    if (const auto* const step = step_of<RecoverStep>(recipe_.steps)) {
+      add_training_need(need, plan_, *step, {texts_.training->count, texts_.training->length});
+    }
+    compute_.storage = storage_within(budget, need);
   }
 
   Report run(const std::string& command) {
-    if (plan_.needs_survey) {
-      plan_ = plan_walk(model_, recipe_,
-                        survey_model(model_, *texts_.walk.calibration, compute_, progress_));
-      clock_.finish_stage("survey");
-    }
+    survey();
     report_ = report_of_input(model_, command);
     std::vector<std::string>& warnings = report_.warnings;
     warnings.insert(warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
@@ -156,6 +157,24 @@ class RecipeRun {
   }
 
  private:
+  /// Measures what decisions before the walk need, and makes them.
+  void survey() {
+    if (!plan_.needs_survey && !plan_.measures_grids()) return;
+    ModelSurvey survey;
+    if (plan_.needs_survey) {
+      const SurveyDetail detail =
+          plan_.needs_gradients ? SurveyDetail::Gradients : SurveyDetail::Activations;
+      survey.blocks = survey_model(model_, *texts_.walk.calibration, detail, compute_, progress_);
+    }
+    if (plan_.measures_grids()) {
+      const auto* const step = step_of<QuantizeStep>(plan_.steps);
+      survey.grid_errors = measure_grid_errors(
+          model_, *texts_.walk.calibration, candidate_schemes(step->weights), compute_, progress_);
+    }
+    plan_ = plan_walk(model_, recipe_, survey);
+    clock_.finish_stage("survey");
+  }
+
   bool exports() const { return step_of<ExportStep>(recipe_.steps) != nullptr; }
 
   std::string checkpoint_folder() const { return exports() ? kCheckpointFolder : ""; }
@@ -202,22 +221,24 @@ class RecipeRun {
 
   void recover_checkpoint(const RecoverStep& step) {
     const std::filesystem::path untrained = output_.path() / kUntrainedFolder;
+    RecoveryReport recovery;
     {
       const ModelFolder start = ModelFolder::open(untrained);
       CheckpointWriter writer(output_, checkpoint_folder(), plan_.output_config(), plan_.forms);
-      report_.training = recover(
-          {.model = start,
-           .teacher = &model_,
-           .windows = *texts_.training,
-           .options = resolve_training(step.choice, start, &model_),
-           .gate = step.gate},
-          compute_, writer, {.progress = progress_, .stop_requested = options_.stop_requested});
+      TrainingJournal journal(output_, journal_);
+      recovery = recover({.model = start,
+                          .teacher = &model_,
+                          .windows = *texts_.training,
+                          .options = resolve_training(step.choice, start, &model_),
+                          .gate = step.gate},
+                         compute_, {.staged = output_, .writer = writer, .journal = journal},
+                         {.progress = progress_, .stop_requested = options_.stop_requested});
       checkpoint_files_ = writer.finish(model_);
     }
-    report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),
-                            report_.training->warnings.end());
+    const bool changed = recovery.changed();
+    add_recovery(report_, std::move(recovery));
     clock_.finish_stage("train");
-    if (report_.training->kept_step > 0) describe_recovery();
+    if (changed) describe_recovery();
   }
 
   /// What the walk measured of the last stage holds no longer.
@@ -225,6 +246,7 @@ class RecipeRun {
     for (TensorReport& tensor : report_.tensors) {
       tensor.relative_weight_error.reset();
       tensor.relative_output_error.reset();
+      tensor.relative_nearest_error.reset();
     }
     StageReport stage = report_.stages.back();
     stage.stage = "recovered";
@@ -270,24 +292,38 @@ class RecipeRun {
 
     const std::filesystem::path graph = output_.path() / artifact.graph;
     report_.artifact =
-        describe_artifact(exporting, artifact, check(graph, logit_tolerance(exporting)));
+        describe_artifact(*compressed_, exporting, artifact, check(graph, exporting));
     report_.bytes_after = report_.artifact->size_bytes;
     report_.stages.push_back(artifact_stage(report_.stages.back(), *report_.artifact));
     if (options_.speed_test == SpeedTest::Run) time_artifact(exporting, graph);
   }
 
-  ArtifactReport check(const std::filesystem::path& graph, double tolerance) {
+  /// The compressed model's states once more, its inputs rounded as the artifact does it.
+  void evaluate_as_artifact(ActivationRounding rounding) {
+    EvaluationOptions as_artifact = compute_;
+    as_artifact.activations = rounding;
+    walked_.final_states = std::make_unique<HiddenStates>(
+        final_hidden_states(*compressed_, *texts_.walk.evaluation, as_artifact, progress_));
+    walked_.head = evaluated_head(*compressed_, as_artifact);
+  }
+
+  ArtifactReport check(const std::filesystem::path& graph, const ExportOptions& exporting) {
     if (options_.artifact_check == ArtifactCheck::Skip) return {};
+    const ArtifactActivations activations = artifact_activations(*compressed_, exporting);
+    const ArtifactTolerance tolerance = artifact_tolerance(exporting, activations.rounding);
     ArtifactReport checked;
     if (walked_.final_states != nullptr) {
+      if (activations.instead) evaluate_as_artifact(*activations.instead);
       checked = check_artifact(graph,
                                {.windows = *texts_.walk.evaluation,
                                 .origin = WindowOrigin::Text,
                                 .logits = window_logits(*walked_.final_states, walked_.head),
-                                .logit_tolerance = tolerance},
+                                .tolerance = tolerance},
                                options_);
     } else {
-      checked = check_on_random_tokens(*compressed_, graph, tolerance, options_, progress_);
+      RunOptions as_artifact = options_;
+      as_artifact.compute.activations = activations.instead;
+      checked = check_on_random_tokens(*compressed_, graph, tolerance, as_artifact, progress_);
     }
     clock_.finish_stage("check_artifact");
     return checked;
@@ -304,6 +340,7 @@ class RecipeRun {
   void publish() {
     // until here: an interrupted training starts again from it
     std::filesystem::remove_all(output_.path() / kUntrainedFolder);
+    std::filesystem::remove_all(output_.path() / kTrainedBlocksFolder);
     std::map<std::string, std::string> files = artifact_files_;
     compressed_.reset();
     if (exports() && options_.checkpoint == Checkpoint::Discard) {

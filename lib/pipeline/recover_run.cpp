@@ -94,9 +94,8 @@ class RecoverRun {
         training_(resolve_training(request.choice, model_, teacher_.get())),
         forms_(stored_forms(model_)),
         output_(options.output, inputs(), options.existing, Leftovers::Keep),
-        journal_(output_, run_fingerprint("recover", options, model_, nullptr, nullptr),
-                 options.resume),
-        texts_(read_texts(request, model_)) {}
+        texts_(read_texts(request, model_)),
+        journal_(output_, fingerprint(), options.resume) {}
 
   Report run() {
     report_ = report_of_input(model_, "recover");
@@ -105,6 +104,7 @@ class RecoverRun {
     describe_tensors();
     if (texts_.evaluation) score();
     report_.environment = clock_.environment(options_.compute.num_threads);
+    std::filesystem::remove_all(output_.path() / kTrainedBlocksFolder);
     publish_with_report(output_, report_, std::move(files_), options_.model);
     return report_;
   }
@@ -116,18 +116,28 @@ class RecoverRun {
     return folders;
   }
 
+  /// The texts and the teacher decide what is trained, as the model does.
+  Fingerprint fingerprint() const {
+    Fingerprint all = run_fingerprint("recover", options_, model_, nullptr, nullptr);
+    add_tokens(all, "training tokens", texts_.training);
+    add_tokens(all, "evaluation tokens", texts_.evaluation);
+    if (teacher_ != nullptr) add_model(all, "teacher's ", *teacher_);
+    return all;
+  }
+
   void train() {
     CheckpointWriter writer(output_, "", model_.config(), forms_);
-    report_.training = recover({.model = model_,
-                                .teacher = teacher_.get(),
-                                .windows = texts_.training,
-                                .options = training_},
-                               options_.compute, writer,
-                               {.progress = progress_, .stop_requested = options_.stop_requested});
+    TrainingJournal journal(output_, journal_);
+    add_recovery(
+        report_,
+        recover({.model = model_,
+                 .teacher = teacher_.get(),
+                 .windows = texts_.training,
+                 .options = training_},
+                options_.compute, {.staged = output_, .writer = writer, .journal = journal},
+                {.progress = progress_, .stop_requested = options_.stop_requested}));
     model_.store().ensure_unchanged();
     files_ = writer.finish(model_);
-    report_.warnings.insert(report_.warnings.end(), report_.training->warnings.begin(),
-                            report_.training->warnings.end());
     clock_.finish_stage("train");
   }
 
@@ -185,9 +195,8 @@ class RecoverRun {
   const TrainingOptions training_;
   const std::map<std::string, StoredForm, std::less<>> forms_;
   StagedFolder output_;
-  /// Training starts anew; the journal keeps it from deleting another run's blocks.
-  const RunJournal journal_;
   const RecoverTexts texts_;
+  RunJournal journal_;
   std::unique_ptr<const ModelFolder> trained_;
   std::map<std::string, std::string> files_;
   Report report_;

@@ -1,10 +1,13 @@
 #include "pipeline/recovery.h"
 
+#include <filesystem>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
-#include "pipeline/stored_steps.h"
+#include "pipeline/block_recovery.h"
+#include "pipeline/model_copy.h"
 #include "tensor/aten.h"
 #include "training/end_to_end.h"
 #include "training/trained_model.h"
@@ -12,13 +15,6 @@
 
 namespace edgecompress {
 namespace {
-
-WeightValue stored_value(const StoredMatrix& matrix, int num_threads) {
-  if (const auto* const quantized = std::get_if<StoredQuantizedMatrix>(&matrix)) {
-    return read_quantized_rows(*quantized, 0, quantized->shape.out_features);
-  }
-  return keep_stored(matrix, num_threads).value;
-}
 
 /// The teacher's final hidden states of all windows, and its head.
 class Teacher {
@@ -41,18 +37,12 @@ class Teacher {
 
 void write_model(const ModelFolder& source, const TrainedModel& model, CheckpointWriter& writer,
                  int num_threads) {
-  writer.write_embedding(stored_value(source.matrix(kEmbeddingModule), num_threads));
-  source.drop(kEmbeddingModule);
+  copy_embedding(source, writer, num_threads);
   for (std::int64_t block = 0; block < model.num_blocks(); ++block) {
     writer.write_block(block, model.block(block).stored_weights(),
                        model.block(block).stored_vectors());
   }
-  if (source.config().tie_word_embeddings) {
-    writer.write_head(model.stored_final_norm(), nullptr);
-    return;
-  }
-  const WeightValue head = stored_value(source.matrix(kHeadModule), num_threads);
-  writer.write_head(model.stored_final_norm(), &head);
+  copy_head(source, model.stored_final_norm(), writer, num_threads);
 }
 
 TokenWindows chosen_windows(const TokenWindows& all, const std::vector<std::int64_t>& chosen) {
@@ -65,60 +55,175 @@ TokenWindows chosen_windows(const TokenWindows& all, const std::vector<std::int6
   return some;
 }
 
-/// How much higher the model's perplexity is than the teacher's, as a share of it.
-double perplexity_increase(const Recovery& recovery, const TrainingSplit& split,
-                           const EvaluationOptions& compute, const Progress& progress) {
-  ensure(recovery.teacher != nullptr, "a teacher beside a gate");
-  const TokenWindows windows = chosen_windows(recovery.windows, split.held_out);
-  const auto perplexity = [&](const ModelFolder& model) {
-    return evaluate_model(model, nullptr, windows, compute, progress).perplexity;
-  };
-  return perplexity(recovery.model) / perplexity(*recovery.teacher) - 1;
-}
+/// A model that is recovered on a split of the text.
+class RecoverySteps {
+ public:
+  RecoverySteps(const Recovery& recovery, const EvaluationOptions& compute,
+                const RecoveryOutput& output, const TrainingControl& control)
+      : recovery_(recovery),
+        compute_(compute),
+        output_(output),
+        control_(control),
+        split_(split_windows(recovery.windows.count, recovery.options.held_out_share)) {}
 
-/// Adds what was asked for.
-void describe(TrainingReport& report, const Recovery& recovery) {
-  const TrainingOptions& options = recovery.options;
-  report.trained = options.part == TrainedPart::Scales ? "scales" : "weights";
-  report.loss = options.loss == TrainingLoss::Divergence ? "divergence" : "cross-entropy";
-  report.text = recovery.windows.source;
-  report.token_sha256 = recovery.windows.sha256;
-  report.window = recovery.windows.length;
-  report.gate = recovery.gate;
+  RecoveryReport run() {
+    interrupted_ = output_.journal.interrupted();
+    if (interrupted_) {
+      prelude_ = interrupted_->prelude;
+    } else if (recovery_.gate) {
+      prelude_.perplexity_increase = perplexity_increase();
+    }
+    const std::optional<double>& increase = prelude_.perplexity_increase;
+    const bool wanted = !increase || *increase > *recovery_.gate;
+    const TrainingPhases phases = recovery_.options.phases;
+    if (wanted && trains_blocks(phases) && !interrupted_) train_blocks();
+    const bool with_blocks = prelude_.blocks && prelude_.blocks->kept;
+    const std::unique_ptr<const ModelFolder> blocks = with_blocks ? open_blocks() : nullptr;
+    const ModelFolder& start = with_blocks ? *blocks : recovery_.model;
+    RecoveryReport report{.blocks = prelude_.blocks};
+    if (trains_whole(phases) || !wanted) {
+      report.whole = train_whole(start, wanted ? recovery_.options.epochs : 0);
+    } else {
+      copy(start);
+    }
+    return report;
+  }
+
+ private:
+  std::filesystem::path blocks_path() const { return output_.staged.path() / kTrainedBlocksFolder; }
+
+  std::unique_ptr<const ModelFolder> open_blocks() const {
+    return std::make_unique<ModelFolder>(ModelFolder::open(blocks_path()));
+  }
+
+  double held_out_perplexity(const ModelFolder& model) const {
+    const TokenWindows windows = chosen_windows(recovery_.windows, split_.held_out);
+    return evaluate_model(model, nullptr, windows, compute_, control_.progress).perplexity;
+  }
+
+  /// How much higher the model's perplexity is than the teacher's, as a share of it.
+  double perplexity_increase() const {
+    ensure(recovery_.teacher != nullptr, "a teacher beside a gate");
+    return held_out_perplexity(recovery_.model) / held_out_perplexity(*recovery_.teacher) - 1;
+  }
+
+  /// Adds what was asked for.
+  template <typename PhaseReport>
+  void describe(PhaseReport& report) const {
+    report.text = recovery_.windows.source;
+    report.token_sha256 = recovery_.windows.sha256;
+    report.window = recovery_.windows.length;
+    report.gate = recovery_.gate;
+    report.perplexity_increase = prelude_.perplexity_increase;
+  }
+
+  void train_blocks() {
+    CheckpointWriter writer(output_.staged, kTrainedBlocksFolder, recovery_.model.config(),
+                            stored_forms(recovery_.model));
+    BlockTrainingReport report = recover_blocks(recovery_, split_, compute_, writer, control_);
+    prelude_.block_files = writer.finish(recovery_.model);
+    describe(report);
+    report.perplexity_before = held_out_perplexity(recovery_.model);
+    report.perplexity_after = held_out_perplexity(*open_blocks());
+    report.kept = report.perplexity_after < report.perplexity_before;
+    if (!report.kept) {
+      report.warnings.push_back(
+          concat("training the blocks did not lower the held-out perplexity, so they were left as "
+                 "they were: ",
+                 report.perplexity_before, " before, ", report.perplexity_after, " after"));
+    }
+    prelude_.blocks = std::move(report);
+  }
+
+  TrainedModel trained_model(const ModelFolder& start, const TrainingOptions& options) const {
+    return TrainedModel({.model = start,
+                         .dense = recovery_.teacher,
+                         .target = compute_.target,
+                         .num_threads = compute_.num_threads},
+                        options);
+  }
+
+  TrainingReport train_whole(const ModelFolder& start, std::int64_t epochs) const {
+    TrainingOptions options = recovery_.options;
+    options.epochs = epochs;
+    const TokenWindows& windows = recovery_.windows;
+    TrainedModel trained = trained_model(start, options);
+    HiddenStates embedded(windows, start.matrix(kEmbeddingModule), compute_.storage);
+    TrainingData data{.windows = windows, .embedded = embedded, .teacher_logits = {}};
+    std::optional<Teacher> taught;
+    if (options.loss == TrainingLoss::Divergence) {
+      taught.emplace(*recovery_.teacher, windows, compute_, control_.progress);
+      data.teacher_logits = taught->logits();
+    }
+    EndToEndPass pass(trained, data, options.loss);
+    TrainingControl control = control_;
+    control.keep_state = [this](const TrainingState& state) {
+      output_.journal.note(prelude_, state);
+    };
+    if (interrupted_) control.start = &interrupted_->state;
+    TrainingReport report = train(trained.parameters(), end_to_end_objective(trained, pass), split_,
+                                  windows.length, options, control);
+    report.trained = options.part == TrainedPart::Scales ? "scales" : "weights";
+    report.loss = options.loss == TrainingLoss::Divergence ? "divergence" : "cross-entropy";
+    describe(report);
+    write_model(start, trained, output_.writer, compute_.num_threads);
+    return report;
+  }
+
+  /// Untrained scales and floats are written as they are read.
+  void copy(const ModelFolder& start) const {
+    TrainingOptions options = recovery_.options;
+    options.part = TrainedPart::Scales;
+    write_model(start, trained_model(start, options), output_.writer, compute_.num_threads);
+  }
+
+  const Recovery& recovery_;
+  const EvaluationOptions& compute_;
+  const RecoveryOutput& output_;
+  const TrainingControl& control_;
+  const TrainingSplit split_;
+  std::optional<InterruptedTraining> interrupted_;
+  TrainingPrelude prelude_;
+};
+
+/// Block by block, a block is compared with the teacher's of the same place.
+void refuse_blocks_without_teacher(const ModelFolder& model, const ModelFolder* teacher) {
+  if (teacher == nullptr) {
+    throw Error(ErrorKind::Usage, "T-TEACHER",
+                "blocks are trained on the outputs of a teacher's blocks; name the model that the "
+                "compressed one was made of, or train end to end");
+  }
+  const LlamaConfig& ours = model.config();
+  const LlamaConfig& theirs = teacher->config();
+  if (ours.num_blocks() == theirs.num_blocks() && ours.hidden_size == theirs.hidden_size) return;
+  throw Error(
+      ErrorKind::Usage, "T-TEACHER",
+      concat("blocks are trained on the outputs of the teacher's blocks of the same "
+             "places: ",
+             model.path().string(), " has ", ours.num_blocks(), " of width ", ours.hidden_size,
+             ", the teacher ", teacher->path().string(), " has ", theirs.num_blocks(), " of width ",
+             theirs.hidden_size, "; train end to end when layers were dropped"));
 }
 
 }  // namespace
 
-TrainingReport recover(const Recovery& recovery, const EvaluationOptions& compute,
-                       CheckpointWriter& writer, const TrainingControl& control) {
-  const ModelFolder& model = recovery.model;
-  const TokenWindows& windows = recovery.windows;
-  TrainingOptions options = recovery.options;
-  const TrainingSplit split = split_windows(windows.count, options.held_out_share);
-  std::optional<double> increase;
-  if (recovery.gate) {
-    increase = perplexity_increase(recovery, split, compute, control.progress);
-    if (*increase <= *recovery.gate) options.epochs = 0;
-  }
-  TrainedModel trained({.model = model,
-                        .dense = recovery.teacher,
-                        .target = compute.target,
-                        .num_threads = compute.num_threads},
-                       options);
-  HiddenStates embedded(windows, model.matrix(kEmbeddingModule), compute.storage);
-  TrainingData data{.windows = windows, .embedded = embedded, .teacher_logits = {}};
-  std::optional<Teacher> taught;
-  if (options.loss == TrainingLoss::Divergence) {
-    taught.emplace(*recovery.teacher, windows, compute, control.progress);
-    data.teacher_logits = taught->logits();
-  }
-  EndToEndPass pass(trained, data, options.loss);
-  TrainingReport report = train(trained.parameters(), end_to_end_objective(trained, pass), split,
-                                windows.length, options, control);
-  describe(report, recovery);
-  report.perplexity_increase = increase;
-  write_model(model, trained, writer, compute.num_threads);
-  return report;
+bool RecoveryReport::changed() const {
+  return (blocks && blocks->kept) || (whole && whole->kept_step > 0);
+}
+
+RecoveryReport recover(const Recovery& recovery, const EvaluationOptions& compute,
+                       const RecoveryOutput& output, const TrainingControl& control) {
+  return RecoverySteps(recovery, compute, output, control).run();
+}
+
+void add_recovery(Report& report, RecoveryReport recovery) {
+  const auto add_warnings = [&](const std::vector<std::string>& warnings) {
+    report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
+  };
+  if (recovery.blocks) add_warnings(recovery.blocks->warnings);
+  if (recovery.whole) add_warnings(recovery.whole->warnings);
+  report.block_training = std::move(recovery.blocks);
+  report.training = std::move(recovery.whole);
 }
 
 TrainingOptions resolve_training(const TrainingChoice& choice, const ModelFolder& model,
@@ -139,6 +244,7 @@ TrainingOptions resolve_training(const TrainingChoice& choice, const ModelFolder
                 "the divergence is measured against a teacher; name the model that the compressed "
                 "one was made of, or train on cross entropy");
   }
+  if (trains_blocks(options.phases)) refuse_blocks_without_teacher(model, teacher);
   if (teacher != nullptr && teacher->config().vocab_size != model.config().vocab_size) {
     throw Error(
         ErrorKind::Usage, "T-TEACHER",

@@ -2,11 +2,13 @@
 
 #include <optional>
 
+#include "base/staged_output.h"
 #include "calibrate/token_windows.h"
 #include "evaluate/model_evaluation.h"
 #include "llama/checkpoint_writer.h"
 #include "llama/model_folder.h"
 #include "methods/training_options.h"
+#include "pipeline/training_journal.h"
 #include "report/report.h"
 #include "training/trainer.h"
 
@@ -24,17 +26,39 @@ struct Recovery {
   std::optional<double> gate = {};
 };
 
+/// Where trained blocks lie in the staged output. To be deleted before it is published, and not
+/// sooner: an interrupted run goes on from them.
+inline constexpr const char* kTrainedBlocksFolder = "trained-blocks";
+
+/// Where the result is written.
+struct RecoveryOutput {
+  StagedFolder& staged;
+  CheckpointWriter& writer;  ///< for stored_forms(model)
+  TrainingJournal& journal;  ///< an interrupted end-to-end training goes on where it stood
+};
+
+/// What was trained; nothing for a phase that was not asked for.
+struct RecoveryReport {
+  std::optional<BlockTrainingReport> blocks = {};
+  std::optional<TrainingReport> whole = {};  ///< with 0 steps when the gate held training back
+  bool changed() const;                      ///< whether the result is not the model itself
+};
+
 /// Trains a compressed model and writes the result, which is the model itself when training did not
 /// lower the held-out loss.
 ///
-/// writer: for stored_forms(model).
-/// Cost: see EndToEndPass; the teacher's final hidden states of all windows, on disk beyond 1 GiB.
-TrainingReport recover(const Recovery& recovery, const EvaluationOptions& compute,
-                       CheckpointWriter& writer, const TrainingControl& control);
+/// Cost: see EndToEndPass and recover_blocks; the teacher's final hidden states of all windows, on
+/// disk beyond 1 GiB.
+RecoveryReport recover(const Recovery& recovery, const EvaluationOptions& compute,
+                       const RecoveryOutput& output, const TrainingControl& control);
+
+/// Adds what was trained and its warnings.
+void add_recovery(Report& report, RecoveryReport recovery);
 
 /// The options with everything decided that depends on the models: what is trained and the loss.
 /// Throws Error{Usage} T-SCALES when scales of a model without quantized layers are to be trained,
-/// T-TEACHER when a teacher is missing or has another vocabulary.
+/// T-TEACHER when a teacher is missing or has another vocabulary, or, when blocks are trained,
+/// other blocks.
 TrainingOptions resolve_training(const TrainingChoice& choice, const ModelFolder& model,
                                  const ModelFolder* teacher);
 

@@ -37,14 +37,17 @@ std::string shard_identity(const fs::path& path) {
                 status.st_mtim.tv_nsec, ", ends ", hash.hex_digest());
 }
 
-void add_model(Fingerprint& fingerprint, const ModelFolder& model) {
+}  // namespace
+
+void add_model(Fingerprint& fingerprint, const std::string& prefix, const ModelFolder& model) {
   const fs::path& folder = model.path();
-  fingerprint.emplace_back("config.json", hash_of_file(folder / "config.json"));
+  fingerprint.emplace_back(prefix + "config.json", hash_of_file(folder / "config.json"));
   for (const char* const name : kTokenizerFiles) {
-    if (fs::exists(folder / name)) fingerprint.emplace_back(name, hash_of_file(folder / name));
+    if (!fs::exists(folder / name)) continue;
+    fingerprint.emplace_back(prefix + name, hash_of_file(folder / name));
   }
   for (const fs::path& file : model.store().files()) {
-    fingerprint.emplace_back(file.filename().string(), shard_identity(file));
+    fingerprint.emplace_back(prefix + file.filename().string(), shard_identity(file));
   }
 }
 
@@ -54,8 +57,6 @@ void add_tokens(Fingerprint& fingerprint, const std::string& field,
   fingerprint.emplace_back(
       field, concat(windows->count, " windows of ", windows->length, " tokens, ", windows->sha256));
 }
-
-}  // namespace
 
 Fingerprint run_fingerprint(const std::string& command, const RunOptions& options,
                             const ModelFolder& model, const Recipe* recipe,
@@ -71,7 +72,7 @@ Fingerprint run_fingerprint(const std::string& command, const RunOptions& option
     add_tokens(fingerprint, "calibration tokens", texts->calibration);
     add_tokens(fingerprint, "evaluation tokens", texts->evaluation);
   }
-  add_model(fingerprint, model);
+  add_model(fingerprint, "", model);
   return fingerprint;
 }
 

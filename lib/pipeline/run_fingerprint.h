@@ -19,4 +19,11 @@ namespace edgecompress {
 Fingerprint run_fingerprint(const std::string& command, const RunOptions& options,
                             const ModelFolder& model, const Recipe* recipe, const WalkTexts* texts);
 
+/// Adds what identifies a model folder; prefix: before every field's name.
+void add_model(Fingerprint& fingerprint, const std::string& prefix, const ModelFolder& model);
+
+/// Adds the windows of a text; nothing without one.
+void add_tokens(Fingerprint& fingerprint, const std::string& field,
+                const std::optional<TokenWindows>& windows);
+
 }  // namespace edgecompress

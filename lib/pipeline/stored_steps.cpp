@@ -81,9 +81,19 @@ NewMatrix keep_stored(const StoredMatrix& matrix, int num_threads) {
 
 NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
                           const QuantizeMethod& method, int num_threads) {
+  const std::int64_t columns = matrix_shape(matrix).in_features;
+  return quantize_stored_rows(
+      matrix, scheme, std::max<std::int64_t>(1, kWeightsInMemory / columns),
+      [&](std::span<const float> weights, std::int64_t rows) {
+        return quantize_rows(weights, rows, columns, scheme, method, num_threads);
+      },
+      num_threads);
+}
+
+NewMatrix quantize_stored_rows(const StoredMatrix& matrix, const QuantScheme& scheme,
+                               std::int64_t step, const RowRounding& round, int num_threads) {
   const MatrixShape shape = matrix_shape(matrix);
   const std::int64_t columns = shape.in_features;
-  const std::int64_t step = std::max<std::int64_t>(1, kWeightsInMemory / columns);
   std::vector<float> dense(static_cast<std::size_t>(std::min(step, shape.out_features) * columns));
   std::vector<float> rounded(dense.size());
   QuantizedRows all(shape, scheme);
@@ -93,9 +103,9 @@ NewMatrix quantize_stored(const StoredMatrix& matrix, const QuantScheme& scheme,
     const auto size = static_cast<std::size_t>((end - begin) * columns);
     const std::span<float> weights(dense.data(), size);
     read_all(matrix, begin, end, num_threads, weights);
-    const QuantizedMatrix rows = with_context(
-        concat("quantizing rows from ", begin, " on, which are counted from there"),
-        [&] { return quantize_rows(weights, end - begin, columns, scheme, method, num_threads); });
+    const QuantizedMatrix rows =
+        with_context(concat("quantizing rows from ", begin, " on, which are counted from there"),
+                     [&] { return round(weights, end - begin); });
     for_rows(0, end - begin, num_threads, [&](std::int64_t first, std::int64_t last) {
       rows.dequantize_rows(
           first, last,

@@ -14,6 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kStatesPrefix = "hidden-states-";
+
 std::span<std::byte> bytes_of(const at::Tensor& windows) {
   return {static_cast<std::byte*>(windows.data_ptr()), windows.nbytes()};
 }
@@ -87,8 +89,10 @@ std::optional<WalkProgress> WalkJournal::resumed() const {
 void WalkJournal::restore(const std::vector<HiddenStates*>& states) const {
   if (states.empty()) return;
   const std::map<std::string, std::string>& files = journal_.resumed()->state_files;
-  ensure(files.size() == 1, "one file of hidden states");
-  const MappedFile file(output_.state_path() / files.begin()->first);
+  const auto found = files.lower_bound(kStatesPrefix);
+  ensure(found != files.end() && found->first.rfind(kStatesPrefix, 0) == 0,
+         "a file of hidden states");
+  const MappedFile file(output_.state_path() / found->first);
   std::span<const std::byte> rest = file.bytes();
   if (rest.size() != total_bytes(states)) {
     throw Error(ErrorKind::Conflict, "O-STATE",
@@ -112,7 +116,7 @@ void WalkJournal::note(const WalkProgress& progress, std::int64_t blocks,
                      .state_files = {},
                      .data = progress_json(progress)};
   if (!states.empty()) {
-    const std::string name = concat("hidden-states-", progress.blocks_done, ".f32");
+    const std::string name = concat(kStatesPrefix, progress.blocks_done, ".f32");
     StagedFile file = output_.create_state(name, total_bytes(states));
     for_each_window(states, [&](std::span<std::byte> window) { file.append(window); });
     entry.state_files[name] = file.close();

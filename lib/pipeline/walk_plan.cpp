@@ -4,10 +4,13 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
+#include "llama/hollow_model.h"
 #include "llama/linear_layers.h"
 #include "llama/weight_layout.h"
 #include "methods/method_names.h"
 #include "pipeline/block_decisions.h"
+#include "pipeline/export_run.h"
+#include "pipeline/grid_choice.h"
 #include "prune/allocation.h"
 
 namespace edgecompress {
@@ -68,7 +71,10 @@ StoredForm form_of(const std::string& module, const LlamaConfig& config,
   for (const Step& step : steps) {
     const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
     if (quantize == nullptr) continue;
-    if (const auto scheme = scheme_of(*quantize, named(module, 0))) return QuantizedForm{*scheme};
+    const NamedMatrix matrix = named(module, 0);
+    if (const auto scheme = scheme_of(*quantize, matrix)) {
+      return QuantizedForm{*scheme, activations_of(*quantize, matrix)};
+    }
   }
   return FloatForm{config.dtype};
 }
@@ -79,6 +85,17 @@ std::vector<NamedMatrix> named_matrices(const LlamaConfig& config) {
     matrices.push_back(named(module, shape.in_features));
   }
   return matrices;
+}
+
+/// Bytes of the artifact when the model's matrices have these forms: of the recipe's export, or of
+/// a genai one.
+std::int64_t artifact_bytes(const ModelFolder& model, const Recipe& recipe,
+                            const LlamaConfig& config, const WeightForms& forms) {
+  const HollowModel written(config, forms, model.path());
+  const auto* const step = step_of<ExportStep>(recipe.steps);
+  ExportOptions exporting = step == nullptr ? ExportOptions{} : export_options(*step, 1);
+  exporting.sparse.reset();  // as plan_output: the size of the dense twin
+  return static_cast<std::int64_t>(plan_onnx(written.folder(), exporting).total());
 }
 
 std::string_view stage_kind(const Step& step) {
@@ -131,11 +148,13 @@ std::string form_name(const StoredForm& form) {
 /// Resolves the steps one after the other, each on the widths that the one before leaves.
 class Planner {
  public:
-  Planner(const LlamaConfig& config, const Recipe& recipe, const std::vector<BlockSurvey>& survey)
-      : recipe_(recipe),
+  Planner(const ModelFolder& model, const Recipe& recipe, const ModelSurvey& survey)
+      : model_(model),
+        recipe_(recipe),
         survey_(survey),
         sequence_length_(recipe.calibration ? recipe.calibration->sequence_length
                                             : Calibration{}.sequence_length) {
+    const LlamaConfig& config = model.config();
     plan_.configs.push_back(config);
     plan_.source_blocks = blocks_left({}, config.num_blocks(), {});
   }
@@ -156,19 +175,61 @@ class Planner {
         if (const auto* mask = std::get_if<MaskStep>(&step.action)) resolve(*mask, step.id, config);
         if (const auto* quantize = std::get_if<QuantizeStep>(&step.action)) {
           raise(plan_.layer_need, calibration_need(quantize->method));
+          refuse_tied_head(*quantize, config);
         }
       });
       plan_.configs.push_back(std::move(config));
       plan_.steps.push_back(step);
     }
     check_patterns();
-    for (const auto& [module, shape] : model_matrices(plan_.output_config())) {
-      plan_.forms.emplace(module, form_of(module, plan_.output_config(), plan_.steps));
-    }
+    resolve_grids();
+    plan_.forms = forms();
     return std::move(plan_);
   }
 
  private:
+  static void refuse_tied_head(const QuantizeStep& step, const LlamaConfig& config) {
+    if (step.head_rounding == HeadRounding::Nearest || !config.tie_word_embeddings) return;
+    throw Error(ErrorKind::Unsupported, "U-HEAD",
+                "the model's head is its embedding, whose rows are also looked up, and GPTQ would "
+                "change them for the head alone; leave the head's rounding out");
+  }
+
+  WeightForms forms() const {
+    WeightForms forms;
+    for (const auto& [module, shape] : model_matrices(plan_.output_config())) {
+      forms.emplace(module, form_of(module, plan_.output_config(), plan_.steps));
+    }
+    return forms;
+  }
+
+  /// Rules for what the quantize step leaves to its precision rule or to its size target.
+  void resolve_grids() {
+    const std::vector<NamedMatrix> matrices = named_matrices(plan_.output_config());
+    for (Step& step : plan_.steps) {
+      auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+      if (quantize == nullptr) continue;
+      *quantize = with_precision_rule(std::move(*quantize), matrices);
+      if (!quantize->size_target) continue;
+      const LlamaConfig& config = plan_.output_config();
+      const WeightForms given = forms();
+      const std::vector<QuantizeStep::Rule> rules =
+          with_context(concat("planning step '", step.id, "'"), [&] {
+            return choose_grids({.config = config,
+                                 .step = *quantize,
+                                 .forms = given,
+                                 .errors = survey_.grid_errors,
+                                 .artifact_bytes = [&](const WeightForms& forms) {
+                                   return artifact_bytes(model_, recipe_, config, forms);
+                                 }});
+          });
+      for (const QuantizeStep::Rule& rule : rules) {
+        plan_.measured_grids.insert(rule.targets.match.begin(), rule.targets.match.end());
+      }
+      quantize->rules.insert(quantize->rules.end(), rules.begin(), rules.end());
+    }
+  }
+
   static void raise(CalibrationNeed& need, CalibrationNeed to) { need = std::max(need, to); }
 
   /// Once, when it is known which blocks are left: patterns name the blocks that are written.
@@ -179,19 +240,43 @@ class Planner {
   }
 
   void resolve(const DropLayersStep& step, LlamaConfig& config) {
-    plan_.source_blocks = blocks_left(step, config.num_blocks(), survey_);
-    plan_.needs_survey = plan_.needs_survey || step.count > 0;
+    plan_.source_blocks = blocks_left(step, config.num_blocks(), survey_.blocks);
+    if (step.count > 0) {
+      plan_.needs_survey = true;
+      if (!config.is_uniform()) plan_.sizes_need_survey = true;  // else every block weighs the same
+    }
     config = with_blocks(std::move(config), plan_.source_blocks);
   }
 
   void resolve(const PruneStep& step, const std::string& id, LlamaConfig& config) {
+    if (std::holds_alternative<TaylorScore>(step.cut.score) ||
+        step.cut.allocation == CutAllocation::PerLayer) {
+      resolve_taylor(config);
+    }
     const std::vector<CutWidths> widths =
-        widths_of(step, config, surveys_of(plan_.source_blocks, survey_), sequence_length_);
+        widths_of(step, config, surveys_of(plan_.source_blocks, survey_.blocks), sequence_length_);
     plan_.widths.emplace(id, widths);
     config = with_widths(std::move(config), widths);
     raise(plan_.cut_need, calibration_need(step.cut));
-    if (step.cut.repair == CutRepair::DenseOutputs) plan_.cuts_for_dense_outputs = true;
-    if (step.cut.allocation == CutAllocation::PerLayer) plan_.needs_survey = true;
+    if (step.cut.allocation == CutAllocation::PerLayer) plan_.sizes_need_survey = true;
+    if (aims_at_dense(step.cut.repair)) plan_.cuts_for_dense_outputs = true;
+    if (step.cut.repair == CutRepair::Reconstruction) plan_.reconstructs_blocks = true;
+  }
+
+  /// The scores are of the dense model's parts: a step that finds others cannot use them.
+  void resolve_taylor(const LlamaConfig& config) {
+    if (!plan_.widths.empty()) {
+      throw Error(ErrorKind::Unsupported, "P-TAYLOR",
+                  "score taylor or allocation per-layer after another prune step: both look at the "
+                  "uncut model's parts. Do such a step first");
+    }
+    plan_.needs_survey = true;
+    plan_.needs_gradients = true;
+    for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_.blocks)) {
+      plan_.part_scores.push_back(block.taylor);
+    }
+    ensure(plan_.part_scores.empty() || plan_.part_scores.size() == config.blocks.size(),
+           "scores of every block");
   }
 
   void resolve(const MaskStep& step, const std::string& id, const LlamaConfig& config) {
@@ -201,7 +286,7 @@ class Planner {
     if (step.allocation != MaskAllocation::Outliers) return;
     plan_.needs_survey = true;
     std::vector<double> shares;
-    for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_)) {
+    for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_.blocks)) {
       shares.push_back(block.outlier_share);
     }
     shares.resize(config.blocks.size(), 0.0);
@@ -209,8 +294,9 @@ class Planner {
         id, outlier_sparsities(shares, target_sparsity(step.pattern), step.spread));
   }
 
+  const ModelFolder& model_;
   const Recipe& recipe_;
-  const std::vector<BlockSurvey>& survey_;
+  const ModelSurvey& survey_;
   const std::int64_t sequence_length_;
   WalkPlan plan_;
   bool checked_ = false;
@@ -231,11 +317,10 @@ bool is_layer_step(const Step& step) {
          std::holds_alternative<QuantizeStep>(step.action);
 }
 
-WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe,
-                   const std::vector<BlockSurvey>& survey) {
+WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe, const ModelSurvey& survey) {
   refuse_foreign_model(model, recipe);
   refuse_quantized_model(model);
-  return Planner(model.config(), recipe, survey).plan();
+  return Planner(model, recipe, survey).plan();
 }
 
 SparsityPattern pattern_of_block(const WalkPlan& plan, const Step& step, std::int64_t block) {
@@ -280,6 +365,9 @@ void add_form(TensorReport& report, const StoredForm& form) {
   report.bits = quantized->scheme.bits;
   report.group_size = quantized->scheme.group_size;
   report.symmetric = quantized->scheme.symmetry == Symmetry::Symmetric;
+  if (quantized->activations != ActivationRounding::None) {
+    report.activations = activation_name(quantized->activations);
+  }
 }
 
 TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& plan,

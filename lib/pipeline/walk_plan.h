@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "llama/checkpoint_writer.h"
 #include "llama/model_folder.h"
 #include "methods/method_names.h"
+#include "pipeline/grid_survey.h"
 #include "pipeline/model_survey.h"
 #include "prune/structured.h"
 #include "recipe/recipe.h"
@@ -23,28 +25,41 @@ struct WalkPlan {
   std::vector<std::int64_t> source_blocks;  ///< the model's block that each written one comes from
   std::map<std::string, std::vector<CutWidths>> widths;   ///< of each prune step and written block
   std::map<std::string, std::vector<double>> sparsities;  ///< of mask steps that spread theirs
-  std::vector<LlamaConfig> configs;  ///< the model's before the first step and after each
+  std::vector<PartScores> part_scores;  ///< of the written blocks, when a step cuts by TaylorScore
+  std::vector<LlamaConfig> configs;     ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module
   CalibrationNeed cut_need = CalibrationNeed::None;      ///< of the prune steps
   CalibrationNeed layer_need = CalibrationNeed::None;    ///< of the mask and quantize steps
   bool cuts_for_dense_outputs = false;   ///< a prune step is repaired towards the dense model
+  bool reconstructs_blocks = false;      ///< one trains the blocks it has cut
   bool masks_for_dense_outputs = false;  ///< a mask step is
+  bool needs_gradients = false;          ///< the survey must send the loss back through the model
   bool needs_survey = false;  ///< the dense model must be seen before all of the above is known
+  bool sizes_need_survey = false;  ///< and the shapes above are those of an equal share until then
+  /// Modules whose grid is measured, of groups that a size target decides on.
+  std::set<std::string, std::less<>> measured_grids;
   std::vector<std::string> warnings;
 
   const LlamaConfig& output_config() const { return configs.back(); }
   bool needs_calibration() const { return std::max(cut_need, layer_need) > CalibrationNeed::None; }
-  bool needs_text() const { return needs_survey || needs_calibration(); }
+  bool measures_grids() const { return !measured_grids.empty(); }
+  bool needs_text() const { return needs_survey || measures_grids() || needs_calibration(); }
+};
+
+/// What was measured of the dense model before the walk. A list is empty until it was.
+struct ModelSurvey {
+  std::vector<BlockSurvey> blocks = {};
+  std::vector<BlockGridErrors> grid_errors =
+      {};  ///< of the candidate_schemes() of the quantize step
 };
 
 /// Throws Error{Usage} or Error{Unsupported} for everything that can be refused without reading a
 /// weight: patterns that match nothing, a cut that cannot be made, a model that is already
 /// quantized.
 ///
-/// survey: of the model's blocks, or empty: then decisions that need it are filled in as if all
-/// blocks were alike, and needs_survey is set.
-WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe,
-                   const std::vector<BlockSurvey>& survey = {});
+/// survey: decisions that need what it lacks are filled in as if all blocks were alike;
+/// needs_survey and measured_grids say that there are some.
+WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe, const ModelSurvey& survey = {});
 
 /// The pattern of a mask step in one of the written blocks.
 SparsityPattern pattern_of_block(const WalkPlan& plan, const Step& step, std::int64_t block);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string>
 
 #include "base/error.h"
 
@@ -23,7 +24,16 @@ class Candidates {
  public:
   Candidates(const StructuredCut& cut, const PartCosts& costs) : cut_(cut), costs_(costs) {}
 
-  void add_block(std::size_t block, PartWorths worths) {
+  /// All blocks but the protected ones.
+  void add_blocks(const std::vector<PartScores>& worths) {
+    const auto blocks = static_cast<std::int64_t>(worths.size());
+    for (std::int64_t block = cut_.protect_first; block < blocks - cut_.protect_last; ++block) {
+      const auto at = static_cast<std::size_t>(block);
+      add_block(at, worths[at]);
+    }
+  }
+
+  void add_block(std::size_t block, PartScores worths) {
     std::sort(worths.kv_groups.begin(), worths.kv_groups.end());
     for (std::size_t i = 0; i + 1 < worths.kv_groups.size(); ++i) {
       add({worths.kv_groups[i], costs_.group, block, 1, 0});
@@ -68,35 +78,79 @@ class Candidates {
   std::vector<Candidate> all_;
 };
 
-}  // namespace
+/// How much of all blocks is to go, as a share and in the candidates' cost.
+struct Goal {
+  double share;
+  double cost;
+  double whole;  ///< cost of all parts
+  std::string parts;
+};
 
-std::vector<CutWidths> allocate_cut(const StructuredCut& cut, const CutShape& shape,
-                                    const std::vector<PartWorths>& worths) {
-  const PartCosts costs = part_costs(cut.target, shape);
-  const auto blocks = static_cast<std::int64_t>(worths.size());
-  Candidates candidates(cut, costs);
-  for (std::int64_t block = cut.protect_first; block < blocks - cut.protect_last; ++block) {
-    const auto at = static_cast<std::size_t>(block);
-    candidates.add_block(at, worths[at]);
-  }
-  const double all = costs.block * static_cast<double>(blocks);
-  const double goal = cut.ratio * all * (1 - 1e-12);  // the ratio itself may not be exact in binary
-  if (candidates.cost() < goal) {
+/// Takes the least worthy parts from the widths until the goal is reached.
+void take_least(Candidates& candidates, const Goal& goal, std::vector<CutWidths>& widths) {
+  // The goal itself may not be exact in binary.
+  const double wanted = goal.cost * (1 - 1e-12);
+  if (candidates.cost() < wanted) {
     throw Error(ErrorKind::Unsupported, "U2",
-                concat("a removal ratio of ", cut.ratio,
-                       " is out of reach: with the protected blocks, a KV group and ",
-                       cut.channel_multiple, " FFN channels left in each other block, at most ",
-                       std::floor(candidates.cost() / all * 1e4) / 1e4, " can go"));
+                concat("a removal ratio of ", goal.share, goal.parts,
+                       " is out of reach: with the protected blocks, a KV group and one multiple "
+                       "of FFN channels left in each other block, at most ",
+                       std::floor(candidates.cost() / goal.whole * 1e4) / 1e4, " can go"));
   }
-  std::vector<CutWidths> widths(worths.size(),
-                                {shape.num_key_value_heads, shape.intermediate_size});
   double removed = 0;
   for (const Candidate& candidate : candidates.ranked()) {
-    if (removed >= goal) break;
+    if (removed >= wanted) break;
     widths[candidate.block].num_key_value_heads -= candidate.kv_groups;
     widths[candidate.block].intermediate_size -= candidate.channels;
     removed += candidate.cost;
   }
+}
+
+/// The worths of one kind of part alone.
+std::vector<PartScores> only(std::vector<PartScores> worths,
+                             std::vector<double> PartScores::* other) {
+  for (PartScores& block : worths) (block.*other).clear();
+  return worths;
+}
+
+void allocate_parts(const StructuredCut& cut, const CutShape& shape,
+                    const std::vector<PartScores>& worths, std::vector<CutWidths>& widths) {
+  constexpr PartCosts kEach{.group = 1, .channel = 1, .block = 0};
+  const auto blocks = static_cast<double>(worths.size());
+  const double groups = blocks * static_cast<double>(shape.num_key_value_heads);
+  Candidates by_group(cut, kEach);
+  by_group.add_blocks(only(worths, &PartScores::channels));
+  const double removed = std::nearbyint(cut.parts->kv_groups * groups);
+  if (cut.parts->kv_groups > 0 && removed == 0) {
+    throw Error(ErrorKind::Unsupported, "U2",
+                concat("a share of ", cut.parts->kv_groups, " of ", groups,
+                       " KV groups in all blocks is nearest to none; give a larger one"));
+  }
+  take_least(by_group, {cut.parts->kv_groups, removed, groups, " of the KV groups"}, widths);
+
+  const double channels = blocks * static_cast<double>(shape.intermediate_size);
+  Candidates by_channel(cut, kEach);
+  by_channel.add_blocks(only(worths, &PartScores::kv_groups));
+  take_least(by_channel,
+             {cut.parts->channels, cut.parts->channels * channels, channels, " of the channels"},
+             widths);
+}
+
+}  // namespace
+
+std::vector<CutWidths> allocate_cut(const StructuredCut& cut, const CutShape& shape,
+                                    const std::vector<PartScores>& worths) {
+  std::vector<CutWidths> widths(worths.size(), {.num_key_value_heads = shape.num_key_value_heads,
+                                                .intermediate_size = shape.intermediate_size});
+  if (cut.parts) {
+    allocate_parts(cut, shape, worths, widths);
+    return widths;
+  }
+  const PartCosts costs = part_costs(cut.target, shape);
+  Candidates candidates(cut, costs);
+  candidates.add_blocks(worths);
+  const double all = costs.block * static_cast<double>(worths.size());
+  take_least(candidates, {cut.ratio, cut.ratio * all, all, ""}, widths);
   return widths;
 }
 

@@ -26,11 +26,14 @@ MatrixView<double> view_of(const at::Tensor& matrix) {
 class Columns {
  public:
   // The weight is kept transposed, a row per input: each is one thread's.
-  Columns(const at::Tensor& weight, at::Tensor inverse, std::int64_t columns_per_group)
+  Columns(const at::Tensor& weight, at::Tensor inverse, std::int64_t columns_per_group,
+          const ColumnRemoval& removal)
       : weight_(weight.t().to(at::kDouble).contiguous()),
         inverse_(std::move(inverse)),
         width_(columns_per_group),
-        alive_(static_cast<std::size_t>(weight.size(1) / columns_per_group), true) {}
+        alive_(static_cast<std::size_t>(weight.size(1) / columns_per_group), true),
+        set_(removal.set > 0 ? static_cast<std::size_t>(removal.set) : alive_.size()),
+        left_to_remove_(alive_.size() / set_, removal.count) {}
 
   /// Removes the best group and returns the loss.
   double remove_best() {
@@ -111,7 +114,7 @@ class Columns {
                  at::get_num_threads(), [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t g = begin; g < end; ++g) {
                      const auto at = static_cast<std::size_t>(g);
-                     if (alive_[at]) losses[at] = loss_of(g);
+                     if (alive_[at] && left_to_remove_[at / set_] > 0) losses[at] = loss_of(g);
                    }
                  });
     return losses;
@@ -132,6 +135,7 @@ class Columns {
     inverse_.narrow(1, group * width_, width_).zero_();
     weight_.narrow(0, group * width_, width_).zero_();
     alive_[static_cast<std::size_t>(group)] = false;
+    --left_to_remove_[static_cast<std::size_t>(group) / set_];
   }
 
   /// Rows of `matrix` from `begin` on -= shares rows. Rank one is bound by memory: whole rows.
@@ -150,28 +154,34 @@ class Columns {
   at::Tensor inverse_;  // [columns, columns]
   std::int64_t width_;
   std::vector<bool> alive_;
+  std::size_t set_;
+  std::vector<std::int64_t> left_to_remove_;  // of each set
 };
 
 }  // namespace
 
 std::optional<KeptColumns> remove_columns_obs(const at::Tensor& weight, const at::Tensor& hessian,
                                               std::int64_t columns_per_group,
-                                              std::int64_t groups_removed, double damping) {
+                                              const ColumnRemoval& removal, double damping) {
   ensure(weight.dim() == 2 && weight.scalar_type() == at::kFloat && weight.device().is_cpu(),
          "a float matrix in main memory");
   ensure(columns_per_group > 0 && weight.size(1) % columns_per_group == 0,
          "columns that fill whole groups");
-  ensure(groups_removed >= 0 && groups_removed <= weight.size(1) / columns_per_group,
-         "at most as many groups as there are");
+  const std::int64_t groups = weight.size(1) / columns_per_group;
+  const std::int64_t set = removal.set > 0 ? removal.set : groups;
+  ensure(groups % set == 0 && removal.count >= 0 && removal.count <= set,
+         "whole sets, and at most as many groups removed as a set has");
   const DampedHessian damped = damp(hessian, damping);
   auto inverted = inverse(damped);
   if (!inverted) return std::nullopt;
   // Whatever the weights of a dead column are, they add nothing to the output.
   at::Tensor live = weight.clone();
   for (const std::int64_t dead : damped.dead_columns) live.select(1, dead).zero_();
-  Columns columns(live, std::move(*inverted), columns_per_group);
+  Columns columns(live, std::move(*inverted), columns_per_group, removal);
   KeptColumns result{{}, {}, 0};
-  for (std::int64_t i = 0; i < groups_removed; ++i) result.output_error += columns.remove_best();
+  for (std::int64_t i = 0; i < groups / set * removal.count; ++i) {
+    result.output_error += columns.remove_best();
+  }
   result.groups = columns.alive();
   result.weight = columns.weight_of(result.groups);
   for (const std::int64_t dead : damped.dead_columns) {

@@ -8,6 +8,12 @@
 
 namespace edgecompress {
 
+/// How many groups of columns go.
+struct ColumnRemoval {
+  std::int64_t count = 0;  ///< of each set
+  std::int64_t set = 0;    ///< so many consecutive groups are a set; 0: all are one
+};
+
 struct KeptColumns {
   std::vector<std::int64_t> groups;  ///< that stay, ascending
   at::Tensor weight;                 ///< float [out_features, groups.size() * columns_per_group]
@@ -29,6 +35,6 @@ struct KeptColumns {
 ///          arXiv 2412.18110.
 std::optional<KeptColumns> remove_columns_obs(const at::Tensor& weight, const at::Tensor& hessian,
                                               std::int64_t columns_per_group,
-                                              std::int64_t groups_removed, double damping);
+                                              const ColumnRemoval& removal, double damping);
 
 }  // namespace edgecompress

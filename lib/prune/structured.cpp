@@ -103,6 +103,12 @@ at::Tensor magnitude_scores(std::initializer_list<at::Tensor> rows, const at::Te
   return finish(totals, norm);
 }
 
+void ensure_score_of_one_part(const StructuredScore& score) {
+  ensure(!std::holds_alternative<OutputErrorScore>(score) &&
+             !std::holds_alternative<TaylorScore>(score),
+         "a score that looks at one part of one block");
+}
+
 at::Tensor activation_scores(const at::Tensor& output, const at::Tensor& input_norm,
                              std::int64_t groups) {
   Sums totals(static_cast<std::size_t>(groups));
@@ -141,15 +147,23 @@ std::optional<std::int64_t> width_for(double need, const PartCosts& costs, std::
   return width >= multiple ? std::optional(width) : std::nullopt;
 }
 
-CutWidths plan_parts(const StructuredCut& cut, std::int64_t groups, std::int64_t channels) {
-  const auto removed = std::llrint(cut.parts->kv_groups * static_cast<double>(groups));
-  if ((cut.parts->kv_groups > 0 && removed == 0) || removed >= groups) {
-    throw Error(
-        ErrorKind::Unsupported, "U2",
-        concat("a share of ", cut.parts->kv_groups, " of ", groups, " KV groups is nearest to ",
-               removed, " of them; give one that is nearest to ",
-               groups == 1 ? "none: the block has one group only" : concat("1 to ", groups - 1)));
-  }
+/// The nearest whole number of `count` parts, half to even; at least one part goes and one stays
+/// when the share is not 0.
+std::int64_t parts_removed(double share, std::int64_t count, std::string_view parts) {
+  const auto removed = std::llrint(share * static_cast<double>(count));
+  if ((share == 0 || removed > 0) && removed < count) return removed;
+  throw Error(ErrorKind::Unsupported, "U2",
+              concat("a share of ", share, " of ", count, " ", parts, " is nearest to ", removed,
+                     " of them; give one that is nearest to ",
+                     count == 1 ? "none: there is one only" : concat("1 to ", count - 1)));
+}
+
+CutWidths plan_parts(const StructuredCut& cut, const CutShape& shape) {
+  const std::int64_t groups = shape.num_key_value_heads;
+  const std::int64_t channels = shape.intermediate_size;
+  const std::int64_t removed = parts_removed(cut.parts->kv_groups, groups, "KV groups");
+  const std::int64_t queries_removed = parts_removed(
+      cut.parts->query_heads, shape.num_attention_heads / groups, "query heads in each KV group");
   const double need = cut.parts->channels * static_cast<double>(channels);
   const auto width =
       width_for(need, {.group = 0, .channel = 1, .block = 0}, channels, cut.channel_multiple);
@@ -159,7 +173,9 @@ CutWidths plan_parts(const StructuredCut& cut, std::int64_t groups, std::int64_t
                        cut.channel_multiple, " of ", channels,
                        " FFN channels; give a smaller share or a smaller channel multiple"));
   }
-  return {groups - removed, *width};
+  return {.num_key_value_heads = groups - removed,
+          .intermediate_size = *width,
+          .queries_removed = queries_removed};
 }
 
 }  // namespace
@@ -174,7 +190,22 @@ at::Tensor kv_group_scores(const BlockMatrices& block, const BlockInputNorms& no
   if (const auto* random = std::get_if<RandomScore>(&score)) {
     return random_scores(random->seed, groups);
   }
+  ensure_score_of_one_part(score);
   return activation_scores(block.o, norms.o, groups);
+}
+
+at::Tensor query_head_scores(const BlockMatrices& block, const BlockInputNorms& norms,
+                             std::int64_t head_dim, const StructuredScore& score) {
+  ensure(head_dim > 0 && block.q.size(0) % head_dim == 0, "q rows of whole heads");
+  const std::int64_t heads = block.q.size(0) / head_dim;
+  if (const auto* magnitude = std::get_if<MagnitudeScore>(&score)) {
+    return magnitude_scores({block.q}, block.o, heads, magnitude->norm);
+  }
+  if (const auto* random = std::get_if<RandomScore>(&score)) {
+    return random_scores(splitmix64(random->seed, 0), heads);
+  }
+  ensure_score_of_one_part(score);
+  return activation_scores(block.o, norms.o, heads);
 }
 
 at::Tensor channel_scores(const BlockMatrices& block, const BlockInputNorms& norms,
@@ -186,6 +217,7 @@ at::Tensor channel_scores(const BlockMatrices& block, const BlockInputNorms& nor
   if (const auto* random = std::get_if<RandomScore>(&score)) {
     return random_scores(~random->seed, channels);
   }
+  ensure_score_of_one_part(score);
   return activation_scores(block.down, norms.down, channels);
 }
 
@@ -230,7 +262,7 @@ CutWidths plan_cut(const StructuredCut& cut, const CutShape& shape) {
   ensure(cut.ratio >= 0 && cut.ratio < 1 && cut.channel_multiple > 0, "a ratio of 0 to 1");
   ensure(num_key_value_heads > 0 && shape.num_attention_heads % num_key_value_heads == 0,
          "query heads that fill the KV groups");
-  if (cut.parts) return plan_parts(cut, num_key_value_heads, intermediate_size);
+  if (cut.parts) return plan_parts(cut, shape);
   const PartCosts costs = part_costs(cut.target, shape);
   const double goal = cut.ratio * costs.block;
   const auto nearest =

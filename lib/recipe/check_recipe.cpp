@@ -178,14 +178,16 @@ class TargetCheck {
                     " modules"));
       }
     }
-    if (!cuts_) warn_of_short_groups(step, places_.step(index, "quantize"));
+    if (cuts_) return;
+    warn_of_short_groups(with_precision_rule(step, modules_), places_.step(index, "quantize"));
   }
 
   void warn_of_short_groups(const QuantizeStep& step, const YamlNode& body) {
     std::size_t num_short = 0;
     std::string first;
     for (const NamedMatrix& matrix : modules_) {
-      const std::optional<QuantScheme> scheme = scheme_of(step, matrix);
+      const std::optional<QuantScheme> scheme =
+          is_grid_open(step, matrix) ? std::nullopt : scheme_of(step, matrix);
       if (!scheme || scheme->groups_per_row(matrix.in_features) == 1 ||
           matrix.in_features % scheme->group_size == 0) {
         continue;
@@ -247,6 +249,10 @@ std::optional<QuantScheme> scheme_of(const QuantizeStep& step, const NamedMatrix
   return {};
 }
 
+ActivationRounding activations_of(const QuantizeStep& step, const NamedMatrix& matrix) {
+  return matrix.role == MatrixRole::Block ? step.activations : ActivationRounding::None;
+}
+
 std::vector<std::string> check_targets(const Recipe& recipe,
                                        const std::vector<NamedMatrix>& modules) {
   return TargetCheck(recipe, modules).run();
@@ -259,7 +265,13 @@ void check_texts(const Recipe& recipe) {
     const auto* const recover = std::get_if<RecoverStep>(&step.action);
     if (recover != nullptr) check_text(recover->text.text, {}, "training");
   }
-  if (recipe.evaluation) check_text(recipe.evaluation->text, {}, "evaluation");
+  if (!recipe.evaluation) return;
+  if (recipe.evaluation->text.extension() == ".jsonl") {
+    throw Error(ErrorKind::Usage, "R19",
+                concat("the evaluation text ", backquoted(recipe.evaluation->text.string()),
+                       " is JSON lines; perplexity is measured on plain text"));
+  }
+  check_text(recipe.evaluation->text, {}, "evaluation");
 }
 
 }  // namespace edgecompress

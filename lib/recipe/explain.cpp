@@ -11,11 +11,18 @@ namespace {
 std::string explain_step(const PruneStep& step, const NamedMatrix& matrix) {
   if (matrix.role != MatrixRole::Block) return {};
   const std::string score(method_name(step.cut.score));
-  if (!step.cut.parts) {
+  const bool by_lists = !step.cut.heads_to_prune.empty();
+  if (!step.cut.parts && !by_lists) {
     return concat("cut with its block, ", score, " ", 100 * step.cut.ratio, "%");
   }
-  return concat("cut with its block, ", score, ", ", 100 * step.cut.parts->kv_groups,
-                "% of the heads, ", 100 * step.cut.parts->channels, "% of the channels");
+  const PartShares shares = step.cut.parts.value_or(PartShares{});
+  std::string out = by_lists ? "cut with its block, heads as listed"
+                             : concat("cut with its block, ", score, ", ", 100 * shares.kv_groups,
+                                      "% of the KV groups");
+  if (shares.query_heads > 0) {
+    out += concat(", ", 100 * shares.query_heads, "% of the query heads in each");
+  }
+  return out + concat(", ", 100 * shares.channels, "% of the channels");
 }
 
 std::string explain_step(const MaskStep& step, const NamedMatrix& matrix) {
@@ -23,7 +30,18 @@ std::string explain_step(const MaskStep& step, const NamedMatrix& matrix) {
   return concat("mask ", method_name(step.method), " ", describe(step.pattern));
 }
 
+/// The method that a matrix is rounded by.
+std::string rounding_name(const QuantizeStep& step, MatrixRole role) {
+  if (role == MatrixRole::Head && step.head_rounding == HeadRounding::Gptq) return "gptq";
+  // tables are rounded to nearest by methods that look at a layer's inputs
+  const bool knows_inputs = calibration_need(step.method) != CalibrationNeed::None;
+  return role != MatrixRole::Block && knows_inputs ? "rtn" : std::string(method_name(step.method));
+}
+
 std::string explain_step(const QuantizeStep& step, const NamedMatrix& matrix) {
+  if (is_grid_open(step, matrix)) {
+    return concat(rounding_name(step, matrix.role), ", on a grid measured for the size target");
+  }
   const auto rule = std::find_if(
       step.rules.begin(), step.rules.end(),
       [&](const QuantizeStep::Rule& other) { return targets(other.targets, matrix.module); });
@@ -31,12 +49,11 @@ std::string explain_step(const QuantizeStep& step, const NamedMatrix& matrix) {
       rule == step.rules.end() ? "" : concat(" (rule ", rule - step.rules.begin() + 1, ")");
   const std::optional<QuantScheme> scheme = scheme_of(step, matrix);
   if (!scheme) return "stays floating" + origin;
-  // tables are rounded to nearest by methods that look at a layer's inputs
-  const bool knows_inputs = calibration_need(step.method) != CalibrationNeed::None;
-  const std::string method = matrix.role != MatrixRole::Block && knows_inputs
-                                 ? std::string("rtn")
-                                 : std::string(method_name(step.method));
-  return concat(method, " ", describe(*scheme), origin);
+  const ActivationRounding activations = activations_of(step, matrix);
+  const std::string inputs = activations == ActivationRounding::None
+                                 ? std::string()
+                                 : concat(", inputs ", activation_name(activations));
+  return concat(rounding_name(step, matrix.role), " ", describe(*scheme), inputs, origin);
 }
 
 std::string explain_step(const RecoverStep&, const NamedMatrix&) {
@@ -58,10 +75,15 @@ std::string describe(const QuantScheme& scheme) {
 
 std::vector<ModuleExplanation> explain_recipe(const Recipe& recipe,
                                               const std::vector<NamedMatrix>& modules) {
+  std::vector<Step> steps = recipe.steps;
+  for (Step& step : steps) {
+    auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+    if (quantize != nullptr) *quantize = with_precision_rule(std::move(*quantize), modules);
+  }
   std::vector<ModuleExplanation> out;
   for (const NamedMatrix& matrix : modules) {
     ModuleExplanation explanation{.module = matrix.module, .actions = {}};
-    for (const Step& step : recipe.steps) {
+    for (const Step& step : steps) {
       const std::string action =
           std::visit([&](const auto& body) { return explain_step(body, matrix); }, step.action);
       if (!action.empty()) explanation.actions.push_back(concat(step.id, ": ", action));

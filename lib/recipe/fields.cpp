@@ -150,6 +150,8 @@ class ValueCheck {
         return mask_pattern(value);
       case FieldKind::Integers:
         return each(value, &ValueCheck::integer, "an integer or a list of integers");
+      case FieldKind::BlockHeads:
+        return head_lists(value);
       case FieldKind::Texts:
         return each(value, &ValueCheck::text_item);
       case FieldKind::Targets:
@@ -391,6 +393,26 @@ class ValueCheck {
           {"R10", concat(where_, " must not be an empty list"), value.at, "delete the key", {}});
     }
     for (const YamlNode& entry : value.items) (this->*item)(entry);
+  }
+
+  void head_lists(const YamlNode& value) const {
+    constexpr std::string_view kExpected =
+        "a map of decoder blocks and their heads, for example {0: [0, 1]}";
+    if (value.kind != YamlNode::Kind::Map || value.entries.empty()) {
+      return wrong_type(value, kExpected);
+    }
+    for (const YamlNode::Entry& entry : value.entries) {
+      const std::optional<std::int64_t> block = parse_integer(entry.key);
+      if (!block || *block < 0 || *block > field_.high) {
+        problems_.add(
+            {"R9",
+             concat(where_, " must be ", kExpected, ", found the key ", backquoted(entry.key)),
+             entry.key_at,
+             "a key is the index of a decoder block, counted from 0",
+             {}});
+      }
+      each(entry.value, &ValueCheck::integer, "a head or a list of heads");
+    }
   }
 
   const Field& field_;

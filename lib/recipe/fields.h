@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,6 +35,7 @@ enum class FieldKind {
   GroupSize,    ///< one of kGroupSizes, or "channel"
   MaskPattern,  ///< unstructured, per-row, N:M or RxC
   Integers,     ///< an integer or a list of them, each low..high
+  BlockHeads,   ///< a map of block indices and lists of head indices, each low..high
   Texts,        ///< a text or a list of them
   Targets,      ///< a target pattern or a list of them
   Object,       ///< a map of `shape`
@@ -103,6 +105,7 @@ class ObjectReader {
   bool boolean(std::string_view key, bool otherwise) const;
   std::string text(std::string_view key, std::string_view otherwise) const;
   std::vector<std::int64_t> integers(std::string_view key) const;
+  std::map<std::int64_t, std::vector<std::int64_t>> head_lists(std::string_view key) const;
   std::vector<std::string> texts(std::string_view key) const;
 
  private:

@@ -125,6 +125,14 @@ class SchemaWriter {
         const Json one{{"type", "integer"}, {"minimum", field.low}, {"maximum", field.high}};
         return any_of({one, {{"type", "array"}, {"items", one}, {"minItems", 1}}});
       }
+      case FieldKind::BlockHeads: {
+        const Json one{{"type", "integer"}, {"minimum", field.low}, {"maximum", field.high}};
+        const Json list = any_of({one, {{"type", "array"}, {"items", one}, {"minItems", 1}}});
+        return {{"type", "object"},
+                {"minProperties", 1},
+                {"patternProperties", {{"^(0|[1-9][0-9]*)$", list}}},
+                {"additionalProperties", false}};
+      }
       case FieldKind::Share: {
         Json plain = number_above("exclusiveMinimum", 0);
         plain["exclusiveMaximum"] = 1;

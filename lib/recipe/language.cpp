@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <variant>
 
+#include "weights/activation_rounding.h"
+
 namespace edgecompress {
 namespace {
 
@@ -58,6 +60,8 @@ StructuredScore read_output_error(const ObjectReader&) { return OutputErrorScore
 StructuredScore read_fluctuation(const ObjectReader&) { return FluctuationScore{}; }
 StructuredScore read_random(const ObjectReader&) { return RandomScore{}; }  // the recipe's seed
 
+StructuredScore read_taylor(const ObjectReader&) { return TaylorScore{}; }
+
 constexpr std::array kScores{
     MethodRow<StructuredScore>{"magnitude-l1", {}, read_magnitude_l1, 0},
     MethodRow<StructuredScore>{"magnitude-l2", {}, read_magnitude_l2, 0},
@@ -65,6 +69,7 @@ constexpr std::array kScores{
     MethodRow<StructuredScore>{"output-error", {}, read_output_error, 2},
     MethodRow<StructuredScore>{"fluctuation", {}, read_fluctuation, 3},
     MethodRow<StructuredScore>{"random", {}, read_random, 4},
+    MethodRow<StructuredScore>{"taylor", {}, read_taylor, 5},
 };
 static_assert(covers(kScores), "a name for every structured score");
 
@@ -139,11 +144,21 @@ QuantizeMethod read_awq(const ObjectReader& step) {
       .clip = step.text("clip", "output-error") == "none" ? AwqClip::None : AwqClip::OutputError};
 }
 
+constexpr std::array kSmoothQuantOptions{
+    Field{.key = "rounding", .kind = FieldKind::Choice, .choices = kRoundings}};
+
+QuantizeMethod read_smoothquant(const ObjectReader& step) {
+  return SmoothQuantOptions{.rounding = step.text("rounding", "nearest") == "gptq"
+                                            ? SmoothRounding::Gptq
+                                            : SmoothRounding::Nearest};
+}
+
 constexpr std::array kQuantizers{
     MethodRow<QuantizeMethod>{"rtn", kRtnOptions, read_rtn, 0},
     MethodRow<QuantizeMethod>{"gptq", kGptqOptions, read_gptq, 1},
     MethodRow<QuantizeMethod>{"hqq", kHqqOptions, read_hqq, 2},
     MethodRow<QuantizeMethod>{"awq", kAwqOptions, read_awq, 3},
+    MethodRow<QuantizeMethod>{"smoothquant", kSmoothQuantOptions, read_smoothquant, 4},
 };
 static_assert(kQuantizers.size() == std::variant_size_v<QuantizeMethod> && covers(kQuantizers),
               "a name for every quantize method");
@@ -160,20 +175,23 @@ constexpr std::array kQuantizerOptions = options_of(kQuantizers);
 constexpr std::int64_t kLargestCount = 1'000'000;
 
 constexpr std::array<std::string_view, 3> kRepairs{"none", "least-squares", "dense-outputs"};
+constexpr std::array<std::string_view, 4> kCutRepairs{"none", "least-squares", "dense-outputs",
+                                                      "reconstruction"};
 constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
 constexpr std::array<std::string_view, 2> kCutAllocations{"uniform", "per-layer"};
 constexpr std::array<std::string_view, 2> kMaskAllocations{"uniform", "outliers"};
 constexpr std::int64_t kLargestLayer = 9999;  // config.json may name 10000
 constexpr std::array kPruneFields{
-    Field{.key = "score",
-          .kind = FieldKind::Choice,
-          .presence = Presence::Required,
-          .choices = kScoreNames},
+    Field{.key = "score", .kind = FieldKind::Choice, .choices = kScoreNames},
     Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
     Field{.key = "ratio", .kind = FieldKind::Share},
     Field{.key = "heads", .kind = FieldKind::Share},
+    Field{.key = "query_heads", .kind = FieldKind::Share},
     Field{.key = "channels", .kind = FieldKind::Share},
-    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    Field{.key = "heads_to_prune", .kind = FieldKind::BlockHeads, .low = 0, .high = kLargestLayer},
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kCutRepairs},
+    Field{.key = "repair_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "repair_learning_rate", .kind = FieldKind::Share},
     Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
     Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kCutAllocations},
     Field{.key = "protect_first", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},
@@ -212,7 +230,11 @@ constexpr std::array kSchemeFields{kBitsField, kGroupSizeField, kSymmetricField}
 constexpr std::array kTableFields{kBitsField, kGroupSizeField, kSymmetricField, kSkipField};
 constexpr Shape kWeightsShape{"quantize.weights", kSchemeFields};
 constexpr Shape kEmbeddingShape{"quantize.embedding", kTableFields};
-constexpr Shape kHeadShape{"quantize.head", kTableFields};
+constexpr std::array<std::string_view, 2> kHeadRoundings{"nearest", "gptq"};
+constexpr std::array kHeadFields{
+    kBitsField, kGroupSizeField, kSymmetricField, kSkipField,
+    Field{.key = "rounding", .kind = FieldKind::Choice, .choices = kHeadRoundings}};
+constexpr Shape kHeadShape{"quantize.head", kHeadFields};
 constexpr Shape kRuleWeightsShape{"quantize.rules.weights", kSchemeFields};
 
 constexpr std::array kRuleFields{
@@ -224,7 +246,11 @@ constexpr std::array kRuleFields{
 };
 constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 
+constexpr std::array kFolderActivations{kActivationNames[0], kActivationNames[1]};
+static_assert(kFolderActivations[1] == "int8-per-token", "what a model folder can say");
 constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
+constexpr std::array<std::string_view, 2> kPrecisions{"uniform", "outer-8bit"};
+constexpr std::array<std::string_view, 3> kTrainingPhases{"end-to-end", "blocks", "both"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
           .kind = FieldKind::Choice,
@@ -234,7 +260,12 @@ constexpr std::array kQuantizeFields{
     Field{.key = "embedding", .kind = FieldKind::Object, .shape = &kEmbeddingShape},
     Field{.key = "head", .kind = FieldKind::Object, .shape = &kHeadShape},
     Field{.key = "rules", .kind = FieldKind::Objects, .shape = &kRuleShape},
+    Field{.key = "precision", .kind = FieldKind::Choice, .choices = kPrecisions},
+    Field{.key = "target_size", .kind = FieldKind::Size},
+    Field{.key = "target_bpw", .kind = FieldKind::Number},
+    Field{.key = "activations", .kind = FieldKind::Choice, .choices = kFolderActivations},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
+    Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhases},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
@@ -250,6 +281,10 @@ constexpr std::array kRecoverFields{
     Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "learning_rate", .kind = FieldKind::Share},
     Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "phases", .kind = FieldKind::Choice, .choices = kTrainingPhases},
+    Field{.key = "block_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "block_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "block_scale_learning_rate", .kind = FieldKind::Share},
     Field{.key = "held_out", .kind = FieldKind::Share},
     Field{.key = "gate", .kind = FieldKind::Share},
 };
@@ -267,6 +302,7 @@ constexpr std::array kExportFields{
     Field{.key = "context_length", .kind = FieldKind::Integer, .low = 0, .high = 1 << 24},
     Field{.key = "sparse_from", .kind = FieldKind::Share},
     Field{.key = "scale_bits", .kind = FieldKind::Integer, .choices = kScaleBits},
+    Field{.key = "int8_style", .kind = FieldKind::Choice, .choices = kInt8StyleNames},
 };
 constexpr Shape kExportShape{"export", kExportFields};
 

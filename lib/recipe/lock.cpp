@@ -1,6 +1,7 @@
 #include "recipe/lock.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -71,6 +72,86 @@ std::string locked_file(const std::string& name, const std::string& sha256) {
   return concat("    - file: ", yaml_quoted(name), "\n      sha256: ", sha256, "\n");
 }
 
+YamlNode text_node(const std::string& text) {
+  YamlNode node;
+  node.kind = YamlNode::Kind::Scalar;
+  node.text = text;
+  return node;
+}
+
+void add_entry(YamlNode& map, const std::string& key, YamlNode value) {
+  map.kind = YamlNode::Kind::Map;
+  map.entries.push_back({.key = key, .key_at = {}, .value = std::move(value)});
+}
+
+/// A rule that gives some modules their grid.
+YamlNode rule_node(const QuantScheme& scheme, const std::vector<std::string>& modules) {
+  YamlNode weights;
+  add_entry(weights, "bits", text_node(std::to_string(scheme.bits)));
+  add_entry(weights, "group_size", text_node(std::to_string(scheme.group_size)));
+  const bool symmetric = scheme.symmetry == Symmetry::Symmetric;
+  add_entry(weights, "symmetric", text_node(symmetric ? "true" : "false"));
+  YamlNode match;
+  match.kind = YamlNode::Kind::List;
+  for (const std::string& module : modules) match.items.push_back(text_node(module));
+  YamlNode rule;
+  add_entry(rule, "match", std::move(match));
+  add_entry(rule, "weights", std::move(weights));
+  return rule;
+}
+
+/// The modules that each grid was chosen for, in the report's order.
+std::vector<YamlNode> chosen_rules(const QuantizeStep& step, const Report& report) {
+  std::vector<YamlNode> rules;
+  for (const QuantScheme& scheme : candidate_schemes(step.weights)) {
+    std::vector<std::string> modules;
+    for (const TensorReport& tensor : report.tensors) {
+      // the embedding and the head lie outside the decoder blocks
+      if (!tensor.name.starts_with("model.layers.") || !is_grid_open(step, {.module = tensor.name}))
+        continue;
+      if (tensor.bits == scheme.bits && tensor.group_size == scheme.group_size) {
+        modules.push_back(tensor.name);
+      }
+    }
+    if (!modules.empty()) rules.push_back(rule_node(scheme, modules));
+  }
+  return rules;
+}
+
+YamlNode* entry_of(YamlNode& map, std::string_view key) {
+  const auto found = std::find_if(map.entries.begin(), map.entries.end(),
+                                  [&](const YamlNode::Entry& entry) { return entry.key == key; });
+  return found == map.entries.end() ? nullptr : &found->value;
+}
+
+/// Puts the grids that a run chose in the place of its size target.
+void freeze_grids(YamlNode& root, const Recipe& recipe, const fs::path& model,
+                  const Report& report) {
+  const auto refuse = [](const std::string& what) {
+    throw Error(ErrorKind::Conflict, "L2", concat("the report cannot be locked: ", what));
+  };
+  const auto* const step = step_of<QuantizeStep>(recipe.steps);
+  if (step == nullptr || !step->size_target) refuse("the recipe has no size target");
+  if (report.recipe != recipe.source_text) {
+    refuse("it is of another recipe, or of this one with other --set flags");
+  }
+  if (report.model_config_sha256 != sha256_of(model / "config.json")) {
+    refuse("it is of another model: config.json has another SHA-256");
+  }
+  std::vector<YamlNode> rules = chosen_rules(*step, report);
+  for (YamlNode& node : entry_of(root, "steps")->items) {
+    YamlNode* const quantize = entry_of(node, "quantize");
+    if (quantize == nullptr) continue;
+    remove_key(*quantize, "target_size");
+    remove_key(*quantize, "target_bpw");
+    YamlNode list;
+    list.kind = YamlNode::Kind::List;
+    if (entry_of(*quantize, "rules") == nullptr) add_entry(*quantize, "rules", list);
+    std::vector<YamlNode>& all = entry_of(*quantize, "rules")->items;
+    std::move(rules.begin(), rules.end(), std::back_inserter(all));
+  }
+}
+
 /// One line when the file is not the locked one.
 std::string difference(const fs::path& path, const LockedFile& locked) {
   std::error_code error;
@@ -83,10 +164,12 @@ std::string difference(const fs::path& path, const LockedFile& locked) {
 
 }  // namespace
 
-std::string locked_recipe(const Recipe& recipe, const fs::path& model, const fs::path& lock_path) {
+std::string locked_recipe(const Recipe& recipe, const fs::path& model, const fs::path& lock_path,
+                          const Report* report) {
   ensure(recipe.document != nullptr, "a recipe that was read from a file");
   YamlNode root = recipe.document->root;
   remove_key(root, "lock");
+  if (report != nullptr) freeze_grids(root, recipe, model, *report);
   const fs::path folder = lock_path.parent_path();
   move_texts(root, recipe, folder);
   std::string out = yaml_text(root);

@@ -140,26 +140,57 @@ class StepReader {
                                        : Repair::None;
   }
 
+  void read_reconstruction(const ObjectReader& body, StructuredCut& cut) {
+    if (body.text("repair", "") == "reconstruction") cut.repair = CutRepair::Reconstruction;
+    ReconstructionOptions& options = cut.reconstruction;
+    options.epochs = body.integer("repair_epochs", options.epochs);
+    options.learning_rate = body.share("repair_learning_rate", options.learning_rate);
+    options.seed = recipe_.seed;
+    for (const std::string_view key : {"repair_epochs", "repair_learning_rate"}) {
+      if (!body.has(key) || cut.repair == CutRepair::Reconstruction) continue;
+      contradiction(body.at(key), concat(key, " without repair: reconstruction"),
+                    "only a reconstruction trains: delete this key, or add `repair: "
+                    "reconstruction`");
+    }
+  }
+
   void read_amount(const ObjectReader& body, StructuredCut& cut) {
     if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
     cut.ratio = body.share("ratio", cut.ratio);
-    const bool by_parts = body.has("heads") || body.has("channels");
-    if (by_parts) {
-      cut.parts =
-          PartShares{.kv_groups = body.share("heads", 0), .channels = body.share("channels", 0)};
+    cut.heads_to_prune = body.head_lists("heads_to_prune");
+    const bool by_lists = body.has("heads_to_prune");
+    if (body.has("heads") || body.has("query_heads") || body.has("channels")) {
+      cut.parts = PartShares{.kv_groups = body.share("heads", 0),
+                             .channels = body.share("channels", 0),
+                             .query_heads = body.share("query_heads", 0)};
     }
+    const bool by_parts = cut.parts || by_lists;
     for (const std::string_view key : {"ratio", "target"}) {
       if (by_parts && body.has(key)) {
-        contradiction(body.at(key), concat(key, " beside heads or channels"),
+        contradiction(body.at(key),
+                      concat(key, " beside heads, query_heads, channels or heads_to_prune"),
                       "these name what to remove of each part: delete this key");
       }
+    }
+    for (const std::string_view key : {"heads", "query_heads"}) {
+      if (by_lists && body.has(key)) {
+        contradiction(body.at(key), concat(key, " beside heads_to_prune"),
+                      "the lists say which heads go: delete this key");
+      }
+    }
+    if (!body.has("score") && (!by_lists || body.has("channels"))) {
+      problems_.add({"R23",
+                     "key `score` is missing in prune",
+                     body.at("prune"),
+                     {},
+                     {"only heads_to_prune goes without: it names the heads itself"}});
     }
     if (!by_parts && !body.has("ratio")) {
       problems_.add({"R23",
                      "key `ratio` is missing in prune",
                      body.at("score"),
                      {},
-                     {"give `ratio`, or `heads` and `channels` apart"}});
+                     {"give `ratio`, or `heads`, `query_heads` and `channels` apart"}});
     }
   }
 
@@ -189,9 +220,12 @@ class StepReader {
     if (body.text("allocation", "") == "per-layer") {
       cut.allocation = CutAllocation::PerLayer;
       refuse_without_text(body, "allocation");
-      if (!cut.parts) return;
-      contradiction(body.at("allocation"), "allocation: per-layer beside heads or channels",
-                    "the allocation decides what goes of each: give `ratio`");
+      for (const std::string_view key : {"query_heads", "heads_to_prune"}) {
+        if (!body.has(key)) continue;
+        contradiction(body.at("allocation"), concat("allocation: per-layer beside ", key),
+                      "it decides how many KV groups and channels each block keeps: delete one of "
+                      "the two");
+      }
       return;
     }
     for (const std::string_view key : {"protect_first", "protect_last"}) {
@@ -218,6 +252,7 @@ class StepReader {
     StructuredCut cut{.score = read_structured_score(body)};
     cut.repair = default_repair(cut.score);
     if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
+    read_reconstruction(body, cut);
     const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
     check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
     if (auto* const random = std::get_if<RandomScore>(&cut.score)) random->seed = recipe_.seed;
@@ -292,12 +327,79 @@ class StepReader {
     return rule;
   }
 
+  void read_head_rounding(const ObjectReader& body, QuantizeStep& step) {
+    const ObjectReader head = body.object("head");
+    if (head.text("rounding", "nearest") != "gptq") return;
+    step.head_rounding = HeadRounding::Gptq;
+    if (!step.head) {
+      contradiction(head.at("rounding"), "rounding beside skip: true",
+                    "a skipped weight is not rounded");
+    }
+    if (calibration_need(step.method) == CalibrationNeed::None) {
+      contradiction(head.at("rounding"),
+                    concat("head.rounding: gptq beside method: ", method_name(step.method)),
+                    "it needs the inputs that gptq and awq gather: use one of them");
+    }
+  }
+
+  void read_precision(const ObjectReader& body, QuantizeStep& step) {
+    if (body.text("precision", "uniform") == "outer-8bit") {
+      step.precision = PrecisionRule::OuterDown;
+      if (step.head && step.head->bits < 8) {
+        contradiction(body.at("precision"),
+                      concat("precision: outer-8bit beside a head of ", step.head->bits, " bits"),
+                      "it keeps the head at 8 bits: delete one of the two");
+      }
+    }
+    if (body.has("target_size")) {
+      step.size_target = TotalBytes{
+          static_cast<std::int64_t>(parse_size(body.text("target_size", "")).value_or(1))};
+    }
+    if (body.has("target_bpw")) step.size_target = BitsPerWeight{body.share("target_bpw", 1)};
+    if (step.size_target) check_size_target(body);
+  }
+
+  /// at: the key that names the target.
+  void check_size_target(const ObjectReader& body) {
+    const std::string_view key = body.has("target_size") ? "target_size" : "target_bpw";
+    const auto refuse = [&](const std::string& what, const std::string& hint) {
+      contradiction(body.at(key), concat(key, " ", what), hint);
+    };
+    if (body.has("target_size") && body.has("target_bpw")) {
+      refuse("beside target_bpw", "they decide on the same grids: keep one");
+    }
+    if (body.text("precision", "uniform") != "uniform") {
+      refuse("beside precision: outer-8bit", "they decide on the same grids: keep one");
+    }
+    for (const std::string_view chosen : {"bits", "group_size"}) {
+      if (!body.object("weights").has(chosen)) continue;
+      refuse(concat("beside weights.", chosen), "the grids are chosen: delete that key");
+    }
+    if (!has_calibration_) {
+      refuse("without calibration text", "add `calibration: {text: ...}` to the recipe");
+    }
+    if (dropped_ || pruned_ || masked_) {
+      refuse("behind drop_layers, prune or mask",
+             "errors are measured on the model as it is read: write the smaller model first, then "
+             "quantize it with another recipe");
+    }
+  }
+
   QuantizeStep read_quantize(const ObjectReader& body) {
     QuantizeStep step{.method = read_quantize_method(body)};
     check_calibration(calibration_need(step.method), body, "method");
     step.weights = read_scheme(body.object("weights"), step.weights);
     step.embedding = read_table(body.object("embedding"), *step.embedding);
     step.head = read_table(body.object("head"), *step.head);
+    read_head_rounding(body, step);
+    read_precision(body, step);
+    step.activations =
+        activation_of_name(body.text("activations", "none")).value_or(ActivationRounding::None);
+    if (std::holds_alternative<SmoothQuantOptions>(step.method) &&
+        step.activations == ActivationRounding::None) {
+      contradiction(body.at("method"), "smoothquant where no inputs are rounded",
+                    "add `activations: int8-per-token`, or use awq");
+    }
     const YamlNode* const rules = body.find("rules");
     if (rules == nullptr) return step;
     for (const YamlNode& item : rules->items) step.rules.push_back(read_rule(item, step.weights));
@@ -327,6 +429,11 @@ class StepReader {
     return step;
   }
 
+  static TrainingPhases training_phases(const std::string& name) {
+    if (name == "blocks") return TrainingPhases::Blocks;
+    return name == "both" ? TrainingPhases::Both : TrainingPhases::EndToEnd;
+  }
+
   static void read_training(const ObjectReader& body, TrainingChoice& choice) {
     if (body.has("train")) {
       choice.part =
@@ -337,6 +444,12 @@ class StepReader {
           body.text("loss", "") == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
     }
     TrainingOptions& options = choice.options;
+    if (body.has("phases")) options.phases = training_phases(body.text("phases", ""));
+    BlockTrainingOptions& blocks = options.blocks;
+    blocks.epochs = body.integer("block_epochs", blocks.epochs);
+    blocks.learning_rate = body.share("block_learning_rate", blocks.learning_rate);
+    blocks.scale_learning_rate =
+        body.share("block_scale_learning_rate", blocks.scale_learning_rate);
     options.epochs = body.integer("epochs", options.epochs);
     options.batch = body.integer("batch", options.batch);
     options.learning_rate = body.share("learning_rate", options.learning_rate);
@@ -350,6 +463,9 @@ class StepReader {
     if (qat == "never") return;
     RecoverStep step = read_recover(ObjectReader(nullptr), body.at("qat"));
     if (qat == "auto") step.gate = kDefaultRecoveryGate;
+    if (body.has("qat_phases")) {
+      step.choice.options.phases = training_phases(body.text("qat_phases", ""));
+    }
     recovered_ = true;
     steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});
   }
@@ -369,6 +485,15 @@ class StepReader {
     step.scale_bits = body.integer("scale_bits", step.scale_bits);
     step.accuracy_level = static_cast<int>(body.integer("accuracy_level", step.accuracy_level));
     step.context_length = body.integer("context_length", step.context_length);
+    step.activations = rounding_of_int8_style(body.text("int8_style", "auto"));
+    const bool rounds =
+        step.activations.value_or(ActivationRounding::None) != ActivationRounding::None;
+    if (rounds && is_sparse(step.format)) {
+      contradiction(
+          body.at("int8_style"),
+          concat("int8_style ", body.text("int8_style", ""), " with the sparse format ", format),
+          "sparse products round in their own way: delete this key");
+    }
     return step;
   }
 

@@ -13,6 +13,7 @@
 #include "methods/structured_method.h"
 #include "methods/training_options.h"
 #include "report/gate.h"
+#include "weights/activation_rounding.h"
 #include "weights/quant_scheme.h"
 #include "weights/sparsity_pattern.h"
 
@@ -46,6 +47,31 @@ struct MaskStep {
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers
 };
 
+/// Which layers get more bits than the others without being named.
+enum class PrecisionRule {
+  Uniform,    ///< none
+  OuterDown,  ///< 8 bits for down_proj of the first and the last eighth of the decoder blocks, and
+              ///< for the head: the layers that 4 bits hurt most where nothing is measured
+};
+
+/// The artifact's files must not take more bytes. Without an export step: those of the genai
+/// artifact that could be made.
+struct TotalBytes {
+  std::int64_t bytes = 0;
+};
+/// What the decoder blocks' linear layers take in an artifact, scales and zero points included,
+/// divided by their weights.
+struct BitsPerWeight {
+  double bits = 0;
+};
+using SizeTarget = std::variant<TotalBytes, BitsPerWeight>;
+
+/// How a quantized head is rounded that is not tied to the embedding.
+enum class HeadRounding {
+  Nearest,
+  Gptq,  ///< on the second moments of the final hidden states
+};
+
 /// Puts weights on the integer grid. Rules: the first that matches a module wins.
 struct QuantizeStep {
   struct Rule {
@@ -58,6 +84,13 @@ struct QuantizeStep {
   std::optional<QuantScheme> embedding = QuantScheme{.bits = 8};  ///< nothing: stays floating
   std::optional<QuantScheme> head = QuantScheme{.bits = 8};
   std::vector<Rule> rules = {};
+  PrecisionRule precision = PrecisionRule::Uniform;
+  /// The grids of the blocks' layers that no rule names are chosen among candidate_schemes(), by
+  /// measured error, to keep within it.
+  std::optional<SizeTarget> size_target = {};
+  HeadRounding head_rounding = HeadRounding::Nearest;
+  /// How the quantized layers of the decoder blocks round their inputs: None or Int8PerToken.
+  ActivationRounding activations = ActivationRounding::None;
 };
 
 /// Text that a model is trained on.
@@ -94,6 +127,8 @@ struct ExportStep {
   std::optional<double> sparse_from = {};  ///< of a sparse format: share a form must leave out
   std::int64_t scale_bits = 32;            ///< of a sparse format: 32 or 16
   std::int64_t context_length = 0;         ///< 0: the model's own
+  /// How products with 8-bit weights round their inputs; nothing: as the model says.
+  std::optional<ActivationRounding> activations = {};
 };
 
 struct Step {
@@ -188,6 +223,19 @@ struct NamedMatrix {
   std::int64_t in_features = 0;
   MatrixRole role = MatrixRole::Block;
 };
+
+/// The grids that a size target chooses among, with as many zero points as `weights`.
+std::vector<QuantScheme> candidate_schemes(const QuantScheme& weights);
+
+/// The step with its precision rule spelled out as rules behind its own. modules: every matrix of
+/// the model, decoder blocks in order.
+QuantizeStep with_precision_rule(QuantizeStep step, const std::vector<NamedMatrix>& modules);
+
+/// Whether a size target decides on the matrix's grid.
+bool is_grid_open(const QuantizeStep& step, const NamedMatrix& matrix);
+
+/// How a matrix rounds its inputs that a quantize step puts on a grid.
+ActivationRounding activations_of(const QuantizeStep& step, const NamedMatrix& matrix);
 
 /// The grid a quantize step gives a matrix: of the first rule that matches, else of the step for
 /// the matrix's role. Nothing when the matrix stays floating.

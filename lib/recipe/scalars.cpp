@@ -141,6 +141,19 @@ std::vector<std::int64_t> ObjectReader::integers(std::string_view key) const {
   return out;
 }
 
+std::map<std::int64_t, std::vector<std::int64_t>> ObjectReader::head_lists(
+    std::string_view key) const {
+  std::map<std::int64_t, std::vector<std::int64_t>> out;
+  const YamlNode* const value = find(key);
+  if (value == nullptr) return out;
+  const ObjectReader lists(value);
+  for (const YamlNode::Entry& entry : value->entries) {
+    const std::optional<std::int64_t> block = parse_integer(entry.key);
+    if (block) out[*block] = lists.integers(entry.key);
+  }
+  return out;
+}
+
 std::vector<std::string> ObjectReader::texts(std::string_view key) const {
   const YamlNode* const value = find(key);
   if (value == nullptr) return {};

@@ -149,6 +149,22 @@ std::string size_picture(const Report& report) {
                 stacked_bars_svg({before, after}, names));
 }
 
+/// A column that says nothing in any row takes room from those that do.
+ReportTable without_empty_columns(const ReportTable& table) {
+  ReportTable shorter = table;
+  for (std::size_t column = table.head.size(); column-- > 0;) {
+    const bool says_something =
+        std::any_of(table.rows.begin(), table.rows.end(), [&](const auto& row) {
+          return column >= row.size() || (!row[column].empty() && row[column] != "-");
+        });
+    if (says_something) continue;
+    const auto at = static_cast<std::ptrdiff_t>(column);
+    shorter.head.erase(shorter.head.begin() + at);
+    for (auto& row : shorter.rows) row.erase(row.begin() + at);
+  }
+  return shorter;
+}
+
 std::string html_table(const ReportTable& table) {
   std::string out = "<div class=\"scroll\"><table><thead><tr>";
   for (const std::string& cell : table.head) out += "<th>" + html_escaped(cell) + "</th>";
@@ -166,7 +182,7 @@ std::string html_table(const ReportTable& table) {
 
 std::string section(const ReportTable& table) {
   if (table.rows.empty()) return {};
-  const std::string body = html_table(table);
+  const std::string body = html_table(without_empty_columns(table));
   if (!table.folded) return concat("<h2>", html_escaped(table.title), "</h2>\n", body);
   return concat("<details><summary>", html_escaped(table.title), " (", table.rows.size(),
                 ")</summary>\n", body, "</details>\n");

@@ -26,7 +26,7 @@ th{color:var(--muted);font-weight:600}
 td.fail{color:var(--bad);font-weight:700}
 details{margin:14px 0}
 summary{cursor:pointer;font-weight:600}
-pre{background:var(--card);border-radius:8px;padding:12px;overflow-x:auto;font-size:.85rem}
+pre{background:var(--card);border-radius:8px;padding:12px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}
 figure{margin:0 0 20px}
 figcaption{margin:8px 0;font-size:.9rem}
 figcaption b{color:var(--ink);font-size:1rem}
@@ -43,6 +43,8 @@ svg .line0{stroke:var(--c0)}svg .line1{stroke:var(--c1)}svg .line2{stroke:var(--
 svg .line4{stroke:var(--c4)}svg .line5{stroke:var(--c5)}svg .line6{stroke:var(--c6)}svg .line7{stroke:var(--c7)}
 svg .fill0{fill:var(--c0)}svg .fill1{fill:var(--c1)}svg .fill2{fill:var(--c2)}svg .fill3{fill:var(--c3)}
 svg .fill4{fill:var(--c4)}svg .fill5{fill:var(--c5)}svg .fill6{fill:var(--c6)}svg .fill7{fill:var(--c7)}
+@media(max-width:480px){main{padding:16px 12px 48px}svg{font-size:15px}.cards b{font-size:1.25rem}
+.cards{grid-template-columns:repeat(auto-fit,minmax(130px,1fr))}}
 @media print{main{max-width:none}details>*{display:block}figure{break-inside:avoid}}
 )";
 

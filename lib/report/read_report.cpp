@@ -125,12 +125,16 @@ TensorReport read_tensor(const ReportReader& in) {
   out.bits = in.optional_integer("bits");
   out.group_size = in.optional_integer("group_size");
   if (in.has("symmetric")) out.symmetric = in.boolean("symmetric");
+  if (in.has("activations")) out.activations = in.text("activations");
   out.sparsity_target = in.optional_number("sparsity_target");
   out.sparsity = in.number("sparsity");
   out.relative_output_error = in.optional_number("relative_output_error");
+  out.relative_nearest_error = in.optional_number("relative_nearest_error");
   out.damping_rung = in.optional_integer("damping_rung");
   out.clipped_share = in.optional_number("clipped_share");
   out.input_scale_exponent = in.optional_number("input_scale_exponent");
+  out.block_error_before = in.optional_number("block_error_before");
+  out.block_error_after = in.optional_number("block_error_after");
   out.fallbacks = in.texts("fallbacks");
   out.relative_weight_error = in.optional_number("relative_weight_error");
   out.bytes_before = in.integer("bytes_before");
@@ -178,6 +182,33 @@ TrainingReport read_training(const ReportReader& in) {
   return out;
 }
 
+TrainedBlockReport read_trained_block(const ReportReader& in) {
+  return {.block = in.integer("block"),
+          .trained_parameters = in.integer("trained_parameters"),
+          .steps_planned = in.integer("steps_planned"),
+          .steps_done = in.integer("steps_done"),
+          .kept_step = in.integer("kept_step"),
+          .held_out_loss_before = in.number("held_out_loss_before"),
+          .held_out_loss_after = in.number("held_out_loss_after")};
+}
+
+BlockTrainingReport read_block_training(const ReportReader& in) {
+  BlockTrainingReport out;
+  out.text = in.text("text");
+  out.token_sha256 = in.text("token_sha256");
+  out.window = in.integer("window");
+  out.training_windows = in.integer("training_windows");
+  out.held_out_windows = in.integer("held_out_windows");
+  out.perplexity_before = in.number("perplexity_before");
+  out.perplexity_after = in.number("perplexity_after");
+  out.kept = in.boolean("kept");
+  out.gate = in.optional_number("gate");
+  out.perplexity_increase = in.optional_number("perplexity_increase");
+  in.each("blocks",
+          [&](const ReportReader& block) { out.blocks.push_back(read_trained_block(block)); });
+  return out;
+}
+
 ProductReport read_product(const ReportReader& in) {
   return {.module = in.text("module"),
           .form = in.text("form"),
@@ -191,6 +222,7 @@ ProductReport read_product(const ReportReader& in) {
 ArtifactReport read_artifact(const ReportReader& in) {
   ArtifactReport out;
   out.format = in.text("format");
+  if (in.has("activations")) out.activations = in.text("activations");
   if (in.has("onnxruntime_version")) out.onnxruntime_version = in.text("onnxruntime_version");
   out.max_logit_error = in.optional_number("max_logit_error");
   out.mean_logit_error = in.optional_number("mean_logit_error");
@@ -245,6 +277,14 @@ TensorReport parse_tensor_report(const Json& row) {
   return read_tensor(ReportReader(row, "row", "a tensor's report"));
 }
 
+TrainingReport parse_training_report(const Json& training) {
+  return read_training(ReportReader(training, "training", "a training's report"));
+}
+
+BlockTrainingReport parse_block_training_report(const Json& training) {
+  return read_block_training(ReportReader(training, "training", "a training's report"));
+}
+
 Report read_report(std::string_view text, const std::string& source) {
   const Json document = parse_strict_json(text, source);
   const ReportReader in(document, "", source);
@@ -270,6 +310,9 @@ Report read_report(std::string_view text, const std::string& source) {
   out.sparsity = totals.number("sparsity");
   in.each("stages", [&](const ReportReader& stage) { out.stages.push_back(read_stage(stage)); });
   if (in.has("evaluation")) out.evaluation = read_evaluation(in.object("evaluation"));
+  if (in.has("block_training")) {
+    out.block_training = read_block_training(in.object("block_training"));
+  }
   if (in.has("training")) out.training = read_training(in.object("training"));
   if (in.has("artifact")) out.artifact = read_artifact(in.object("artifact"));
   in.each("tensors",

@@ -21,17 +21,25 @@ struct TensorReport {
   std::optional<std::int64_t> bits;
   std::optional<std::int64_t> group_size;  ///< 0: per channel
   std::optional<bool> symmetric;
-  std::optional<double> sparsity_target;  ///< 0..1
-  double sparsity = 0;                    ///< counted in what was written, 0..1
+  std::optional<std::string> activations = {};  ///< how its inputs are rounded: "int8-per-token"
+  std::optional<double> sparsity_target;        ///< 0..1
+  double sparsity = 0;                          ///< counted in what was written, 0..1
   std::optional<double> relative_output_error =
       {};  ///< E ||(W - W') x||^2 / E ||W x||^2 on the
            ///< calibration text, W as for the weight error
+  std::optional<double> relative_nearest_error =
+      {};  ///< the same, had the quantize step rounded to the nearest on a grid of the same bits
+           ///< and groups, without search or compensation
   std::optional<std::int64_t> damping_rung =
       {};                                    ///< how often the damping of the Hessian was raised
   std::optional<double> clipped_share = {};  ///< of the weights: beyond the end of their grid, 0..1
   std::optional<double> input_scale_exponent =
-      {};  ///< of AWQ's scales of the inputs; 0: they stay as they are
-  std::vector<std::string> fallbacks = {};  ///< what was done instead of what was asked for
+      {};  ///< of the scales of the inputs (awq, smoothquant); 0: they stay as they are
+  std::optional<double> block_error_before =
+      {};  ///< mean over held-out calibration tokens of ||y - d||^2 / ||d||^2, y the hidden states
+           ///< behind the cut block, d the dense model's: before its reconstruction
+  std::optional<double> block_error_after = {};  ///< the same, behind it
+  std::vector<std::string> fallbacks = {};       ///< what was done instead of what was asked for
   std::optional<double>
       relative_weight_error;  ///< ||W - W'||^2 / ||W||^2 over what is left of W after cutting
   std::int64_t bytes_before = 0;
@@ -74,8 +82,10 @@ struct ProductReport {
 
 /// The artifact against the compressed model in memory.
 struct ArtifactReport {
-  std::string format;                     ///< "genai", "onnx", "genai-sparse" or "onnx-sparse"
-  std::string onnxruntime_version;        ///< empty when the artifact was not run
+  std::string format;  ///< "genai", "onnx", "genai-sparse" or "onnx-sparse"
+  std::optional<std::string> activations =
+      {};                           ///< how its products round their inputs: "int8-per-token" ...
+  std::string onnxruntime_version;  ///< empty when the artifact was not run
   std::optional<double> max_logit_error;  ///< at accuracy level 0
   std::optional<double> mean_logit_error;
   std::optional<double> kl_divergence_nats;  ///< mean KL(compressed || artifact), level 0
@@ -119,6 +129,34 @@ struct TrainingReport {
   std::vector<std::string> warnings;
 };
 
+/// One decoder block that was trained by itself. Loss: the mean over tokens of
+/// |output - dense output|^2 / |dense output|^2.
+struct TrainedBlockReport {
+  std::int64_t block = 0;
+  std::int64_t trained_parameters = 0;
+  std::int64_t steps_planned = 0;
+  std::int64_t steps_done = 0;
+  std::int64_t kept_step = 0;  ///< 0: nothing was changed
+  double held_out_loss_before = 0;
+  double held_out_loss_after = 0;
+};
+
+/// A training of the decoder blocks one by one, and what it brought.
+struct BlockTrainingReport {
+  std::string text;          ///< the text's file name, no folder
+  std::string token_sha256;  ///< of the windows' ids, little-endian int32
+  std::int64_t window = 0;   ///< tokens
+  std::int64_t training_windows = 0;
+  std::int64_t held_out_windows = 0;
+  double perplexity_before = 0;  ///< of the whole model on the held-out windows
+  double perplexity_after = 0;
+  bool kept = false;           ///< whether the blocks were taken: only with lower perplexity
+  std::optional<double> gate;  ///< as TrainingReport's
+  std::optional<double> perplexity_increase;
+  std::vector<TrainedBlockReport> blocks;
+  std::vector<std::string> warnings;
+};
+
 /// What differs between two equal runs.
 struct RunEnvironment {
   std::string started_at;  ///< UTC, RFC 3339
@@ -149,6 +187,7 @@ struct Report {
   double sparsity = 0;
   std::vector<StageReport> stages;
   std::optional<EvaluationReport> evaluation;
+  std::optional<BlockTrainingReport> block_training;
   std::optional<TrainingReport> training;
   std::optional<ArtifactReport> artifact;
   std::vector<TensorReport> tensors;
@@ -165,6 +204,13 @@ nlohmann::ordered_json report_json(const Report& report);
 /// Throws Error{Malformed} J-REPORT for JSON that tensor_report_json did not write.
 nlohmann::ordered_json tensor_report_json(const TensorReport& tensor);
 TensorReport parse_tensor_report(const nlohmann::ordered_json& row);
+
+/// "training" and "block_training" in report_json, and back, without the warnings.
+/// Throws Error{Malformed} J-REPORT for JSON that these did not write.
+nlohmann::ordered_json training_report_json(const TrainingReport& training);
+TrainingReport parse_training_report(const nlohmann::ordered_json& training);
+nlohmann::ordered_json block_training_report_json(const BlockTrainingReport& training);
+BlockTrainingReport parse_block_training_report(const nlohmann::ordered_json& training);
 
 /// One entry of the report's `gates`.
 nlohmann::ordered_json gate_json(const GateReport& gate);

@@ -113,6 +113,37 @@ class ReportWriter {
     return out;
   }
 
+  Json block_training(const BlockTrainingReport& training) {
+    Json out = Json::object();
+    out["text"] = text(training.text);
+    out["token_sha256"] = text(training.token_sha256);
+    out["window"] = training.window;
+    out["training_windows"] = training.training_windows;
+    out["held_out_windows"] = training.held_out_windows;
+    out["perplexity_before"] = number(training.perplexity_before);
+    out["perplexity_after"] = number(training.perplexity_after);
+    out["kept"] = training.kept;
+    put(out, "gate", training.gate);
+    put(out, "perplexity_increase", training.perplexity_increase);
+    out["blocks"] = Json::array();
+    for (const TrainedBlockReport& block : training.blocks) {
+      out["blocks"].push_back(trained_block(block));
+    }
+    return out;
+  }
+
+  Json trained_block(const TrainedBlockReport& block) {
+    Json out = Json::object();
+    out["block"] = block.block;
+    out["trained_parameters"] = block.trained_parameters;
+    out["steps_planned"] = block.steps_planned;
+    out["steps_done"] = block.steps_done;
+    out["kept_step"] = block.kept_step;
+    out["held_out_loss_before"] = number(block.held_out_loss_before);
+    out["held_out_loss_after"] = number(block.held_out_loss_after);
+    return out;
+  }
+
   Json curve_point(const TrainingPoint& point) {
     Json out = Json::object();
     out["step"] = point.step;
@@ -126,6 +157,7 @@ class ReportWriter {
   Json artifact(const ArtifactReport& artifact) {
     Json out = Json::object();
     out["format"] = text(artifact.format);
+    if (artifact.activations) out["activations"] = text(*artifact.activations);
     if (!artifact.onnxruntime_version.empty()) {
       out["onnxruntime_version"] = text(artifact.onnxruntime_version);
     }
@@ -154,13 +186,17 @@ class ReportWriter {
     put_exact(out, "bits", tensor.bits);
     put_exact(out, "group_size", tensor.group_size);
     put_exact(out, "symmetric", tensor.symmetric);
+    if (tensor.activations) out["activations"] = text(*tensor.activations);
     put(out, "sparsity_target", tensor.sparsity_target);
     out["sparsity"] = number(tensor.sparsity);
     put(out, "relative_weight_error", tensor.relative_weight_error);
     put(out, "relative_output_error", tensor.relative_output_error);
+    put(out, "relative_nearest_error", tensor.relative_nearest_error);
     put_exact(out, "damping_rung", tensor.damping_rung);
     put(out, "clipped_share", tensor.clipped_share);
     put(out, "input_scale_exponent", tensor.input_scale_exponent);
+    put(out, "block_error_before", tensor.block_error_before);
+    put(out, "block_error_after", tensor.block_error_after);
     if (!tensor.fallbacks.empty()) {
       for (const std::string& fallback : tensor.fallbacks)
         out["fallbacks"].push_back(text(fallback));
@@ -212,6 +248,14 @@ nlohmann::ordered_json tensor_report_json(const TensorReport& tensor) {
   return ReportWriter().tensor(tensor);
 }
 
+nlohmann::ordered_json training_report_json(const TrainingReport& training) {
+  return ReportWriter().training(training);
+}
+
+nlohmann::ordered_json block_training_report_json(const BlockTrainingReport& training) {
+  return ReportWriter().block_training(training);
+}
+
 nlohmann::ordered_json gate_json(const GateReport& gate) { return ReportWriter().gate(gate); }
 
 nlohmann::ordered_json report_json(const Report& report) {
@@ -232,6 +276,7 @@ nlohmann::ordered_json report_json(const Report& report) {
     out["stages"].push_back(writer.stage(stage, report.stages.front()));
   }
   if (report.evaluation) out["evaluation"] = writer.evaluation(*report.evaluation);
+  if (report.block_training) out["block_training"] = writer.block_training(*report.block_training);
   if (report.training) out["training"] = writer.training(*report.training);
   if (report.artifact) out["artifact"] = writer.artifact(*report.artifact);
   out["tensors"] = Json::array();

@@ -70,7 +70,7 @@ Range range_of(std::vector<double> values) {
   return {*low, *high};
 }
 
-constexpr double kLeft = 56;
+constexpr double kLeft = 64;
 constexpr double kTop = 28;
 constexpr double kPlotWidth = 420;
 constexpr double kPlotHeight = 200;
@@ -78,21 +78,49 @@ constexpr double kPlotHeight = 200;
 double plot_x(double share) { return kLeft + share * kPlotWidth; }
 double plot_y(double share) { return kTop + (1 - share) * kPlotHeight; }
 
-/// Axes with five ticks on each side.
-std::string axes(const Range& x, const Range& y, const std::string& x_axis,
-                 const std::string& y_axis) {
-  std::string out;
-  for (int i = 0; i <= 4; ++i) {
-    const double share = i / 4.0;
-    const double x_value = x.low + share * (x.high - x.low);
-    const double y_value = y.low + share * (y.high - y.low);
-    out += line_at(kLeft, plot_y(share), kLeft + kPlotWidth, plot_y(share), "grid");
-    out += text_at(kLeft - 6, plot_y(share) + 4, "muted", "end", formatted("%.3g", y_value));
-    out += text_at(plot_x(share), kTop + kPlotHeight + 16, "muted", "middle",
-                   formatted("%.3g", x_value));
+/// Four to nine round numbers in a range, ascending: multiples of 1, 2 or 5 times a power of ten.
+std::vector<double> ticks_in(const Range& range) {
+  constexpr double kMostTicks = 8;
+  const double rough = (range.high - range.low) / kMostTicks;
+  const double power = std::pow(10.0, std::floor(std::log10(rough)));
+  const double factor = rough / power;
+  const double step = power * (factor <= 1 ? 1 : factor <= 2 ? 2 : factor <= 5 ? 5 : 10);
+  constexpr double kSlack = 1e-9;  // of a step, for bounds that are ticks themselves
+  std::vector<double> ticks;
+  for (double i = std::ceil(range.low / step - kSlack); i <= range.high / step + kSlack; ++i) {
+    ticks.push_back(i * step + 0.0);  // -0 becomes 0
   }
-  out += text_at(kLeft + kPlotWidth / 2, kTop + kPlotHeight + 34, "ink", "middle", x_axis);
-  out += text_at(4, 12, "ink", "start", y_axis);
+  return ticks;
+}
+
+/// The same for counts: no part of a whole number.
+std::vector<double> whole_ticks_in(const Range& range) {
+  std::vector<double> ticks = ticks_in(range);
+  std::erase_if(ticks, [](double tick) { return std::abs(tick - std::round(tick)) > 1e-6; });
+  return ticks;
+}
+
+/// What an axis says under it and at its ticks.
+struct Axis {
+  Range range;
+  std::vector<double> ticks;
+  std::string name;
+};
+
+std::string axes(const Axis& x, const Axis& y) {
+  std::string out;
+  for (const double tick : y.ticks) {
+    const double place = plot_y(y.range.share(tick));
+    out += line_at(kLeft, place, kLeft + kPlotWidth, place, "grid");
+    out += text_at(kLeft - 6, place + 4, "muted", "end", formatted("%.6g", tick));
+  }
+  for (const double tick : x.ticks) {
+    out += text_at(plot_x(x.range.share(tick)), kTop + kPlotHeight + 16, "muted", "middle",
+                   formatted("%.6g", tick));
+  }
+  out += line_at(kLeft, kTop + kPlotHeight, kLeft + kPlotWidth, kTop + kPlotHeight, "grid");
+  out += text_at(kLeft + kPlotWidth / 2, kTop + kPlotHeight + 34, "ink", "middle", x.name);
+  out += text_at(4, 14, "ink", "start", y.name);
   return out;
 }
 
@@ -162,7 +190,8 @@ std::string scatter_svg(const std::vector<ScatterPoint>& points, const std::stri
                     "</g>");
   }
   return svg(kLeft + kPlotWidth + 16, kTop + kPlotHeight + 42, y_axis + " against " + x_axis,
-             axes(x, y, x_axis, y_axis) + "<path d=\"" + path + "\" class=\"path\"/>" + marks);
+             axes({x, ticks_in(x), x_axis}, {y, ticks_in(y), y_axis}) + "<path d=\"" + path +
+                 "\" class=\"path\"/>" + marks);
 }
 
 std::string layer_lines_svg(const std::vector<LayerLine>& lines, const std::string& y_axis) {
@@ -176,7 +205,7 @@ std::string layer_lines_svg(const std::vector<LayerLine>& lines, const std::stri
   }
   const Range x{0, static_cast<double>(num_layers - 1)};
   const Range y = range_of(ys);
-  std::string out = axes(x, y, "decoder block", y_axis);
+  std::string out = axes({x, whole_ticks_in(x), "decoder block"}, {y, ticks_in(y), y_axis});
   for (std::size_t i = 0; i < lines.size(); ++i) {
     std::string path;
     bool pen_down = false;
@@ -229,7 +258,7 @@ std::string stacked_bars_svg(const std::vector<StackedBar>& bars,
     y += kBarStep;
   }
   for (std::size_t i = 0; i < part_names.size(); ++i) {
-    const double place = kBarLeft + static_cast<double>(i) * 96;
+    const double place = kBarLeft + static_cast<double>(i) * 104;
     out += concat("<rect x=\"", coordinate(place), "\" y=\"", coordinate(y + 4),
                   "\" width=\"12\" height=\"10\" class=\"fill", i % 8, "\"/>");
     out += text_at(place + 16, y + 13, "ink", "start", part_names[i]);

@@ -185,6 +185,7 @@ void RunJournal::take_up(const fs::path& journal) {
     fail_state(concat(damaged, " is not as ", journal.string(), " says"));
   }
   resumed_ = record.entry;
+  last_ = record.entry;
   folder_.keep_unpublished();
   folder_.delete_all_but(record.entry.output_files, record.entry.state_files, kJournalName);
 }
@@ -209,6 +210,7 @@ void RunJournal::record(const JournalEntry& entry) {
   write_file_atomically(folder_.state_path() / kJournalName,
                         journal_text({.fingerprint = fingerprint_, .entry = entry}));
   kill_point("journal-after");
+  last_ = entry;
   folder_.keep_unpublished();
   std::set<fs::path> stale;
   for (const fs::directory_entry& file : fs::directory_iterator(folder_.state_path())) {

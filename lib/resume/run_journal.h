@@ -61,6 +61,9 @@ class RunJournal {
   /// What the earlier run had finished; nothing when there was none.
   const std::optional<JournalEntry>& resumed() const { return resumed_; }
 
+  /// The entry that counts now: the last that was noted, else what was resumed.
+  const std::optional<JournalEntry>& last() const { return last_; }
+
   /// Notes a finished unit, instead of the one before. Its files must be closed. State files that
   /// it does not name are deleted.
   void record(const JournalEntry& entry);
@@ -75,6 +78,7 @@ class RunJournal {
   const Fingerprint fingerprint_;
   const ResumeMode mode_;
   std::optional<JournalEntry> resumed_;
+  std::optional<JournalEntry> last_;
 };
 
 /// What an interrupted run with that output had finished: JournalEntry::unit. Nothing when there is

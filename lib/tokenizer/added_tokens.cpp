@@ -34,6 +34,7 @@ AddedToken read_added_token(const Json& entry, std::size_t index) {
   token.single_word = boolean_field(entry, "single_word", false);
   token.strip_left = boolean_field(entry, "lstrip", false);
   token.strip_right = boolean_field(entry, "rstrip", false);
+  token.special = boolean_field(entry, "special", false);
   token.normalized = boolean_field(entry, "normalized", true);
   return token;
 }

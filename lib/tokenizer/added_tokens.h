@@ -18,6 +18,7 @@ struct AddedToken {
   bool single_word = false;  ///< only where no word character is next to it
   bool strip_left = false;   ///< takes the white space before it
   bool strip_right = false;  ///< takes the white space after it
+  bool special = false;      ///< no text of its own, such as a begin token
   bool normalized = false;   ///< looked for, normalized, in normalized text
 };
 

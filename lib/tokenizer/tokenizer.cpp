@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/mapped_file.h"
 #include "base/outside_link.h"
@@ -54,6 +55,7 @@ struct Tokenizer::State {
       // Hugging Face's tokenizers from 0.23 on decode a normalized token to its normalized form.
       added_by_id.emplace(token.id,
                           token.normalized ? normalizer.apply(token.content) : token.content);
+      if (token.special) special_ids.insert(token.id);
     }
   }
 
@@ -70,6 +72,7 @@ struct Tokenizer::State {
   internal::AddedTokenMatcher as_written;  // added tokens looked for in the text as it is
   internal::AddedTokenMatcher normalized;  // and in what the normalizer made of it
   std::unordered_map<std::int32_t, std::string> added_by_id;  // as decoding sees them
+  std::unordered_set<std::int32_t> special_ids;
 };
 
 void Tokenizer::State::encode(std::string_view text, std::vector<std::int32_t>& ids) const {
@@ -146,6 +149,14 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
     tokens.push_back(*text);
   }
   return state_->decoder.decode(std::move(tokens));
+}
+
+std::vector<std::int32_t> Tokenizer::without_special(std::span<const std::int32_t> ids) const {
+  std::vector<std::int32_t> kept;
+  for (const std::int32_t id : ids) {
+    if (!state_->special_ids.contains(id)) kept.push_back(id);
+  }
+  return kept;
 }
 
 std::int64_t Tokenizer::vocabulary_size() const { return state_->id_limit; }

@@ -45,6 +45,10 @@ class Tokenizer {
   /// not in the vocabulary.
   std::string decode(std::span<const std::int32_t> ids) const;
 
+  /// The ids without those of added tokens that tokenizer.json calls special: begin, end, padding
+  /// and control tokens.
+  std::vector<std::int32_t> without_special(std::span<const std::int32_t> ids) const;
+
   /// Largest id + 1, added tokens included.
   std::int64_t vocabulary_size() const;
 

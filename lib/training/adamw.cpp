@@ -6,6 +6,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "base/error.h"
 #include "tensor/aten.h"
 #include "tensor/ordered_sum.h"
 
@@ -51,6 +52,12 @@ void AdamW::step(double rate_share, double gradient_share) {
     parameter.value.sub_((moments.mean * rate).div_(length));
   }
   forget_gradients();
+}
+
+void AdamW::resume(std::int64_t steps, std::vector<Moments> moments) {
+  ensure(moments.size() == parameters_.size(), "moments of every parameter");
+  steps_ = steps;
+  moments_ = std::move(moments);
 }
 
 void AdamW::forget_gradients() {

@@ -35,12 +35,18 @@ class AdamW {
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
- private:
+  /// Of a parameter, what its next step depends on beside its value and gradient.
   struct Moments {
     at::Tensor mean;
     at::Tensor square;
   };
+  const std::vector<Moments>& moments() const { return moments_; }
+  std::int64_t steps() const { return steps_; }
 
+  /// Goes on behind so many steps. moments: by parameter, taken over.
+  void resume(std::int64_t steps, std::vector<Moments> moments);
+
+ private:
   std::vector<Parameter> parameters_;
   std::vector<Moments> moments_;
   std::int64_t steps_ = 0;

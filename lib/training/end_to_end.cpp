@@ -1,6 +1,5 @@
 #include "training/end_to_end.h"
 
-#include <algorithm>
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
@@ -21,24 +20,14 @@ EndToEndPass::EndToEndPass(const TrainedModel& model, TrainingData& data, Traini
   ensure(loss == TrainingLoss::CrossEntropy || data.teacher_logits, "a teacher for its divergence");
 }
 
-/// Adds up body(piece of the windows) and divides by the predicted tokens.
-template <typename Body>
-double EndToEndPass::sum_over_pieces(WindowIndices windows, const Body& body) const {
-  const auto step = static_cast<std::size_t>(windows_at_once(data_.windows.length));
-  double sum = 0;
-  for (std::size_t begin = 0; begin < windows.size(); begin += step) {
-    sum += body(windows.subspan(begin, std::min(step, windows.size() - begin)));
-  }
-  const auto predicted = static_cast<std::int64_t>(windows.size()) * (data_.windows.length - 1);
-  return sum / static_cast<double>(predicted);
+at::Tensor EndToEndPass::embedded(WindowIndices windows) {
+  return gathered_windows(data_.embedded, windows, model_.target().device);
 }
 
-at::Tensor EndToEndPass::embedded(WindowIndices windows) {
-  std::vector<at::Tensor> states;
-  for (const std::int64_t window : windows) {
-    states.push_back(data_.embedded.windows(window, window + 1));
-  }
-  return at::cat(states).to(model_.target().device);  // [windows, length, hidden_size]
+/// How many tokens are predicted.
+double EndToEndPass::predicted(WindowIndices windows) const {
+  return static_cast<double>(static_cast<std::int64_t>(windows.size()) *
+                             (data_.windows.length - 1));
 }
 
 /// The summed loss of normed hidden states; with `gradient` also its gradient in them.
@@ -62,20 +51,21 @@ double EndToEndPass::head_loss(const at::Tensor& normed, WindowIndices windows,
 
 double EndToEndPass::loss(WindowIndices windows) {
   const at::NoGradGuard no_grad;
-  return sum_over_pieces(windows, [&](WindowIndices piece) {
+  const auto sum_of_piece = [&](WindowIndices piece) {
     at::Tensor states = embedded(piece);
     for (std::int64_t block = 0; block < model_.num_blocks(); ++block) {
       states = block_forward(model_.block(block).weights(), rotary_, states, {});
     }
     return head_loss(rms_norm(states, model_.final_norm(), model_.config().rms_norm_eps), piece,
                      nullptr);
-  });
+  };
+  return sum_over_pieces(windows, data_.windows.length, sum_of_piece) / predicted(windows);
 }
 
 double EndToEndPass::add_gradients(WindowIndices windows) {
-  const auto predicted = static_cast<std::int64_t>(windows.size()) * (data_.windows.length - 1);
-  const double share = 1 / static_cast<double>(predicted);
-  return sum_over_pieces(windows, [&](WindowIndices piece) { return add_piece(piece, share); });
+  const double share = 1 / predicted(windows);
+  const auto sum_of_piece = [&](WindowIndices piece) { return add_piece(piece, share); };
+  return sum_over_pieces(windows, data_.windows.length, sum_of_piece) / predicted(windows);
 }
 
 double EndToEndPass::add_piece(WindowIndices windows, double share) {

@@ -36,9 +36,8 @@ class EndToEndPass {
   double add_gradients(WindowIndices windows);
 
  private:
-  template <typename Body>
-  double sum_over_pieces(WindowIndices windows, const Body& body) const;
   at::Tensor embedded(WindowIndices windows);
+  double predicted(WindowIndices windows) const;
   double head_loss(const at::Tensor& normed, WindowIndices windows, at::Tensor* gradient);
   double add_piece(WindowIndices windows, double share);
 

@@ -43,8 +43,10 @@ BlockWeights fixed_parts(const TrainingSource& source, std::int64_t index) {
                      .input_norm = {},
                      .post_attention_norm = {},
                      .weights = {},
-                     .biases = {}};
+                     .biases = {},
+                     .activations = {}};
   for (const LinearKind kind : kLinearKinds) {
+    fixed.activation(kind) = stored_activation(source.model.matrix(module_name({index, kind})));
     if (!has_bias(config, kind)) continue;
     const std::vector<float> bias = source.model.vector(module_name({index, kind}) + ".bias");
     fixed.bias(kind) = at::tensor(bias, at::kFloat).to(source.target.device);
@@ -133,7 +135,7 @@ std::map<std::string, StoredForm, std::less<>> stored_forms(const ModelFolder& m
   const auto add = [&](const std::string& module) {
     const StoredMatrix matrix = model.matrix(module);
     if (const auto* const quantized = std::get_if<StoredQuantizedMatrix>(&matrix)) {
-      forms.emplace(module, QuantizedForm{quantized->scheme});
+      forms.emplace(module, QuantizedForm{quantized->scheme, quantized->activations});
     } else {
       forms.emplace(module, FloatForm{std::get<FloatMatrix>(matrix).values->dtype});
     }

@@ -16,7 +16,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kMeasurements = 10;  // of the held-out loss, when no epoch is shorter
-constexpr int kPatience = 3;                // measurements without a fall
+constexpr std::int64_t kPatience = 3;       // measurements without a fall
 constexpr double kOverfit = 1.005;          // of the lowest held-out loss: worth a warning
 
 std::string shown(double value) {
@@ -45,7 +45,11 @@ class Trainer {
   }
 
   TrainingReport run() {
-    measure();
+    if (control_.start != nullptr) {
+      go_on(*control_.start);
+    } else {
+      measure();
+    }
     const std::int64_t interval =
         std::max<std::int64_t>(1, (report_.steps_planned + kMeasurements - 1) / kMeasurements);
     while (report_.steps_done < report_.steps_planned) {
@@ -58,6 +62,7 @@ class Trainer {
       if (report_.steps_done % interval == 0) measure();
       show_progress();
       if (measurements_without_fall_ == kPatience) break;
+      if (report_.steps_done % interval == 0 && control_.keep_state) control_.keep_state(state());
     }
     if (report_.curve.back().step != report_.steps_done) measure();
     finish();
@@ -72,11 +77,45 @@ class Trainer {
     return (windows + options_.batch - 1) / options_.batch;
   }
 
+  TrainingState state() const {
+    TrainingState state{.report = report_,
+                        .rate_share = rate_share_,
+                        .optimizer_steps = optimizer_.steps(),
+                        .measurements_without_fall = measurements_without_fall_,
+                        .parameters = {}};
+    for (std::size_t i = 0; i < best_.size(); ++i) {
+      state.parameters.push_back({.value = optimizer_.parameters()[i].value.detach(),
+                                  .moments = optimizer_.moments()[i],
+                                  .best = best_[i]});
+    }
+    return state;
+  }
+
+  void go_on(const TrainingState& state) {
+    const at::NoGradGuard no_grad;
+    const std::vector<Parameter>& parameters = optimizer_.parameters();
+    ensure(state.parameters.size() == parameters.size(), "the state of every trained parameter");
+    std::vector<AdamW::Moments> moments;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      const TrainingState::Tensors& kept = state.parameters[i];
+      parameters[i].value.copy_(kept.value);
+      const at::Device device = parameters[i].value.device();
+      moments.push_back({kept.moments.mean.to(device), kept.moments.square.to(device)});
+      best_.push_back(kept.best.to(device));
+    }
+    optimizer_.resume(state.optimizer_steps, std::move(moments));
+    report_ = state.report;
+    rate_share_ = state.rate_share;
+    measurements_without_fall_ = state.measurements_without_fall;
+    tokens_ = report_.curve.back().tokens;
+    resumed_tokens_ = tokens_;
+  }
+
   void warn(std::string text) { report_.warnings.push_back(std::move(text)); }
 
   WindowIndices next_batch() {
     const std::int64_t in_epoch = report_.steps_done % steps_per_epoch();
-    if (in_epoch == 0) {
+    if (in_epoch == 0 || order_.empty()) {
       order_ = shuffled(split_.training, options_.seed, report_.steps_done / steps_per_epoch());
     }
     const auto begin = static_cast<std::size_t>(in_epoch * options_.batch);
@@ -170,8 +209,9 @@ class Trainer {
       const double loss = num_losses_ > 0 ? losses_ / static_cast<double>(num_losses_) : *last.loss;
       note = concat("loss ", shown(loss), ", ", note);
     }
-    note += concat(", ", static_cast<std::int64_t>(static_cast<double>(tokens_) / seconds),
-                   " tokens/s");
+    note += concat(
+        ", ", static_cast<std::int64_t>(static_cast<double>(tokens_ - resumed_tokens_) / seconds),
+        " tokens/s");
     control_.progress({control_.stage, report_.steps_done, report_.steps_planned, std::move(note)});
   }
 
@@ -186,10 +226,11 @@ class Trainer {
   std::vector<at::Tensor> best_;
   Clock::time_point start_ = Clock::now();
   std::int64_t tokens_ = 0;
+  std::int64_t resumed_tokens_ = 0;  // of an interrupted training before this one
   double rate_share_ = 1;
   double losses_ = 0;  // since the last measurement
   std::int64_t num_losses_ = 0;
-  int measurements_without_fall_ = 0;
+  std::int64_t measurements_without_fall_ = 0;
 };
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <vector>
 
 #include "base/progress.h"
@@ -10,10 +9,9 @@
 #include "report/report.h"
 #include "training/adamw.h"
 #include "training/training_windows.h"
+#include "training/window_pieces.h"
 
 namespace edgecompress {
-
-using WindowIndices = std::span<const std::int64_t>;
 
 /// What is minimized, as functions of the parameters' present values.
 struct TrainingObjective {
@@ -22,11 +20,31 @@ struct TrainingObjective {
   std::function<void()> settle;                        ///< to be called after each step
 };
 
+/// Where a training stands between two steps.
+struct TrainingState {
+  /// Of one parameter; all of its shape.
+  struct Tensors {
+    at::Tensor value;
+    AdamW::Moments moments;
+    at::Tensor best;  ///< the value with the lowest held-out loss
+  };
+
+  TrainingReport report;  ///< so far
+  double rate_share = 1;  ///< of the schedule's learning rate
+  std::int64_t optimizer_steps = 0;
+  std::int64_t measurements_without_fall = 0;
+  std::vector<Tensors> parameters;
+};
+
 /// Whoever waits for the training.
 struct TrainingControl {
   Progress progress;
   std::function<bool()> stop_requested;  ///< asked before every step; may be empty
   std::string stage = "train";           ///< as progress names it
+  /// Called after each measurement of the held-out loss; may be empty.
+  std::function<void(const TrainingState&)> keep_state = {};
+  /// Where an interrupted training of the same work stood; the rest then gives the same bytes.
+  const TrainingState* start = nullptr;
 };
 
 /// Trains by AdamW with a cosine schedule. The parameters then have the values with the lowest loss

@@ -14,10 +14,28 @@ bool contains(const std::string& text, const std::string& part) {
 
 TEST_CASE("help and version answer on stdout with exit code 0", "[cli]") {
   const TempDir folder;
-  for (const char* command :
-       {"", "inspect ", "prune ", "quantize ", "export ", "eval ", "run ", "recover ", "verify ",
-        "plan ", "report ", "diff ", "recipe ", "recipe check ", "recipe explain ", "recipe show ",
-        "recipe init ", "recipe schema ", "recipe lock "}) {
+  for (const char* command : {"",
+                              "inspect ",
+                              "prune ",
+                              "quantize ",
+                              "export ",
+                              "eval ",
+                              "run ",
+                              "recover ",
+                              "verify ",
+                              "plan ",
+                              "report ",
+                              "diff ",
+                              "recipe ",
+                              "recipe check ",
+                              "recipe explain ",
+                              "recipe show ",
+                              "recipe init ",
+                              "recipe schema ",
+                              "recipe lock ",
+                              "status ",
+                              "limits ",
+                              "generate "}) {
     CAPTURE(command);
     const CommandRun help = run_command(std::string(command) + "--help", folder);
     CHECK(help.exit_code == 0);
@@ -47,6 +65,22 @@ TEST_CASE("a mistake on the command line exits with 2 and says the nearest name"
            Case{"export --model x -o y --sparse-from 20%", "--format genai-sparse"},
            Case{"export --model x -o y --format onnx --scale-bits 16", "--format onnx-sparse"},
            Case{"export --model x -o y --format genai-sparse --sparse-from 2", "20% or 0.2"},
+           Case{"export --model x -o y --format onnx --accuracy-level 0", "only genai formats"},
+           Case{"quantize --model x -o y --damping 0.1", "only --method gptq"},
+           Case{"quantize --model x -o y --method awq --no-act-order", "only --method gptq"},
+           Case{"quantize --model x -o y --method gptq --hqq-iterations 3", "only --method hqq"},
+           Case{"quantize --model x -o y --rounding gptq", "only --method awq"},
+           Case{"quantize --model x -o y --training t", "--qat is never"},
+           Case{"prune --model x -o y --heads 20% --target flops", "what --ratio counts"},
+           Case{"prune --model x -o y --mask 2:4 --score magnitude-l1", "it is of a cut"},
+           Case{"prune --model x -o y --ratio 20% --seed 3", "only --score random"},
+           Case{"prune --model x -o y --ratio 20% --mask-method wanda", "it is of a mask"},
+           Case{"prune --model x -o y --mask 2:4 --mask-sparsity 40%", "says itself"},
+           Case{"prune --model x -o y --mask 1x1", "unstructured, per-row"},
+           Case{"prune --model x -o y --mask 2:80", "unstructured, per-row"},
+           Case{"prune --model x -o y --mask 512x1", "unstructured, per-row"},
+           Case{"generate --artifact x --prompt y --seed 3", "--temperature above 0"},
+           Case{"generate --artifact x --prompt y --temperature 1 --beams 2", "not searched for"},
        }) {
     CAPTURE(c.arguments);
     const CommandRun run = run_command(c.arguments, folder);

@@ -98,6 +98,24 @@ TEST_CASE("--dry-run says the size and writes nothing", "[cli]") {
   CHECK(export_plan.at("bytes_after") == output_of(exports, folder).at("totals").at("bytes_after"));
 }
 
+TEST_CASE("a plan counts what training needs", "[cli]") {
+  const TempDir folder;
+  const std::string out = (folder.path() / "out").string();
+  const std::string quantize = "quantize" + kModel + "-o " + out +
+                               " --json --training calibration/calibration.txt --sequence-length 64"
+                               " --qat always --qat-phases ";
+  const auto planned = [&](const std::string& phases) {
+    return output_of(quantize + phases + " --dry-run", folder).at("memory").at("training_bytes");
+  };
+  const double scales = planned("end-to-end").get<double>();
+  CHECK(scales > 0);
+  CHECK(planned("blocks").get<double>() > scales);
+  CHECK(planned("both") == planned("blocks"));
+  CHECK(output_of("quantize" + kModel + "-o " + out + " --json --dry-run", folder)
+            .at("memory")
+            .at("training_bytes") == 0);
+}
+
 TEST_CASE("a published shape is planned without a model", "[cli]") {
   const TempDir folder;
   const std::string plan = "plan recipes/quickstart.ec.yaml --json --shape ";
@@ -105,9 +123,73 @@ TEST_CASE("a published shape is planned without a model", "[cli]") {
   CHECK(seven.at("parameters_before") == 6738415616);  // Llama 2 paper: 6.7 B
   CHECK(seven.at("bytes_before") == 2 * 6738415616);
   CHECK(seven.at("tensors").size() == 32 * 7 + 2);
-  CHECK(output_of(plan + "llama-3.2-1b", folder).at("parameters_before") == 1235814400);
+  CHECK(output_of(plan + "llama-3.2-1b --skip-time", folder).at("parameters_before") == 1235814400);
   CHECK(run_command(plan + "llama-9", folder).exit_code == 2);
   CHECK(run_command("plan recipes/quickstart.ec.yaml", folder).exit_code == 2);
+}
+
+TEST_CASE("Llama-2-7B has the sizes of docs/cli.md", "[cli]") {
+  struct Row {
+    const char* ratio;
+    int bits;
+    int group_size;
+    std::int64_t bytes;
+  };
+  TempDir folder;
+  const std::string recipe =
+      folder
+          .write("r.ec.yaml",
+                 "schema: edgecompress.recipe/v1\nname: r\nsteps:\n"
+                 "  - { id: cut, prune: { score: magnitude-l2, ratio: 30% } }\n"
+                 "  - { id: q, quantize: { method: rtn, weights: { bits: 8, group_size: 128 } } }\n"
+                 "  - { id: artifact, export: { format: genai } }\n")
+          .string();
+  for (const Row& row : {Row{"30%", 8, 128, 4'947'460'428}, Row{"30%", 4, 32, 3'099'869'040},
+                         Row{"30%", 4, 128, 2'682'535'974}, Row{"20%", 4, 128, 3'034'857'627}}) {
+    CAPTURE(row.ratio, row.bits, row.group_size);
+    const json plan = output_of(
+        "plan " + recipe + " --shape llama-2-7b --skip-time --json" +
+            " --set steps.cut.prune.ratio=" + row.ratio +
+            " --set steps.q.quantize.weights.bits=" + std::to_string(row.bits) +
+            " --set steps.q.quantize.weights.group_size=" + std::to_string(row.group_size),
+        folder);
+    CHECK(plan.at("bytes_after") == row.bytes);
+  }
+}
+
+TEST_CASE("a plan's time is measured here and now, and only when it is asked for", "[cli]") {
+  TempDir folder;
+  const std::string plan = "plan " + (write_recipe(folder).path() / "r.ec.yaml").string() + kModel;
+  const json time = output_of(plan + "--json", folder).at("time");
+  CHECK(time.at("seconds") > 0);
+  CHECK(time.at("least_seconds") < time.at("seconds"));
+  CHECK(time.at("most_seconds") > time.at("seconds"));
+  double sum = 0;
+  for (const json& part : time.at("parts")) sum += part.at("seconds").get<double>();
+  CHECK(std::abs(sum - time.at("seconds").get<double>()) <= 1e-9 * sum);
+  CHECK_FALSE(output_of(plan + "--json --skip-time", folder).contains("time"));
+  CHECK_THAT(run_command(plan, folder).out, Contains("estimated (") && Contains("weights/s"));
+}
+
+TEST_CASE("only where it decides shapes does the text make sizes uncertain", "[cli]") {
+  TempDir folder;
+  const auto warnings = [&](const std::string& step) {
+    folder.write("r.ec.yaml",
+                 "schema: edgecompress.recipe/v1\nname: r\n"
+                 "calibration: { text: t.txt, samples: 2, sequence_length: 64 }\n"
+                 "steps:\n  - " +
+                     step + "\n");
+    folder.write("t.txt", std::string(4000, 'a'));
+    return output_of(
+               "plan " + (folder.path() / "r.ec.yaml").string() + kModel + "--skip-time --json",
+               folder)
+        .at("warnings");
+  };
+  CHECK(warnings("{ id: m, mask: { method: magnitude, pattern: per-row, sparsity: 50%, "
+                 "allocation: outliers } }")
+            .empty());
+  CHECK(warnings("{ id: d, drop_layers: { count: 1 } }").empty());
+  CHECK(warnings("{ id: p, prune: { ratio: 20%, allocation: per-layer } }").size() == 1);
 }
 
 }  // namespace

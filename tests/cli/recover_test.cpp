@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 
@@ -152,6 +154,155 @@ TEST_CASE("a mask, a cut's shapes and the artifact survive recovery", "[cli]") {
   CHECK(exported.exit_code == 0);
 }
 
+const std::string kBlocks = " --phases blocks --block-epochs 2 --zeros free --teacher " + kDense;
+
+TEST_CASE("blocks trained one by one make the model better, on the same grids", "[cli]") {
+  const TempDir folder;
+  const std::string model =
+      quantized(folder, "--group-size channel --asymmetric --embedding-bits none --head-bits none");
+  const std::string output = (folder.path() / "out").string();
+  const Json report = recovered(
+      folder, model, output,
+      kBlocks + " --block-learning-rate 3e-4 --text calibration/evaluation.txt --windows 3");
+  CHECK_FALSE(report.contains("training"));
+  const Json& training = report.at("block_training");
+  CHECK(training.at("training_windows") == 11);
+  CHECK(training.at("held_out_windows") == 1);
+  CHECK(training.at("kept") == true);
+  CHECK(training.at("perplexity_after") < training.at("perplexity_before"));
+  REQUIRE(training.at("blocks").size() == 4);
+  for (const Json& block : training.at("blocks")) {
+    CAPTURE(block.at("block"));
+    CHECK(block.at("steps_planned") == 6);
+    CHECK(block.at("kept_step") > 0);
+    CHECK(block.at("held_out_loss_after") < block.at("held_out_loss_before"));
+  }
+  const Json& stages = report.at("stages");
+  REQUIRE(stages.size() == 3);
+  CHECK(stages[2].at("kl_divergence_nats") <
+        0.9 * stages[1].at("kl_divergence_nats").get<double>());
+  const ModelFolder before = ModelFolder::open(model);
+  const ModelFolder after = ModelFolder::open(output);
+  const std::string module = "model.layers.2.mlp.up_proj";
+  CHECK(std::get<StoredQuantizedMatrix>(after.matrix(module)).scheme ==
+        std::get<StoredQuantizedMatrix>(before.matrix(module)).scheme);
+  CHECK(codes(after, module) != codes(before, module));
+  CHECK_FALSE(fs::exists(fs::path(output) / "trained-blocks"));
+  const CommandRun exported =
+      run_command("export --model " + output + " -o " + output + "-onnx", folder);  // checks logits
+  INFO(exported.err);
+  CHECK(exported.exit_code == 0);
+}
+
+TEST_CASE("blocks that training makes worse stay as they were", "[cli]") {
+  const TempDir folder;
+  const std::string model = quantized(folder, "--group-size 64 --asymmetric");
+  const std::string output = (folder.path() / "out").string();
+  const Json report =
+      recovered(folder, model, output,
+                kBlocks + " --block-learning-rate 0.5 --block-scale-learning-rate 0.5");
+  CHECK(report.at("block_training").at("kept") == false);
+  for (const Json& block : report.at("block_training").at("blocks")) {
+    CHECK(block.at("kept_step") == 0);
+  }
+  CHECK(report.at("warnings").dump().find("left as they were") != std::string::npos);
+  std::int64_t files = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(model)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    ++files;
+    CAPTURE(entry.path());
+    CHECK((file_text(fs::path(output) / entry.path().filename()) == file_text(entry.path())));
+  }
+  CHECK(files == 6);
+}
+
+TEST_CASE(
+    "a mask's zeros survive the training of blocks, and both phases give the same bytes on any "
+    "number of threads",
+    "[cli][property]") {
+  const TempDir folder;
+  const std::string model = (folder.path() / "masked").string();
+  REQUIRE(run_command("prune --model " + kDense + " -o " + model +
+                          " --ratio 25% --score magnitude-l2 --mask 2:4",
+                      folder)
+              .exit_code == 0);
+  std::map<std::string, std::string> first;
+  for (const std::string threads : {"1", "3"}) {
+    const std::string output = (folder.path() / ("out" + threads)).string();
+    Json report = recovered(
+        folder, model, output,
+        "--phases both --block-learning-rate 3e-4 --teacher " + kDense + " --threads " + threads);
+    CHECK(report.at("block_training").at("kept") == true);
+    CHECK(report.at("training").at("kept_step") > 0);
+    report.erase("environment");
+    std::map<std::string, std::string> files{{"report", report.dump()}};
+    for (const fs::directory_entry& entry : fs::directory_iterator(output)) {
+      if (entry.path().extension() != ".safetensors") continue;
+      files[entry.path().filename().string()] = file_text(entry.path());
+    }
+    CHECK(files.size() == 7);
+    if (first.empty()) first = files;
+    for (const auto& [name, bytes] : first) {
+      CAPTURE(threads, name);
+      CHECK((files.at(name) == bytes));
+    }
+  }
+  const ModelFolder before = ModelFolder::open(model);
+  const ModelFolder after = ModelFolder::open(folder.path() / "out1");
+  std::int64_t zeros = 0;
+  for (const std::string module :
+       {"model.layers.0.self_attn.q_proj", "model.layers.3.mlp.up_proj"}) {
+    const std::vector<float> start = values(before, module);
+    const std::vector<float> trained = values(after, module);
+    REQUIRE(start.size() == trained.size());
+    CHECK(start != trained);
+    for (std::size_t i = 0; i < start.size(); ++i) {
+      if (start[i] != 0) continue;
+      ++zeros;
+      REQUIRE(trained[i] == 0);
+    }
+  }
+  CHECK(zeros > 1000);
+}
+
+TEST_CASE("a killed training goes on where it stood, with the same bytes", "[cli]") {
+  const TempDir folder;
+  const std::string model = quantized(folder, "--group-size 64");
+  const auto run = [&](const std::string& output) {
+    return run_command("recover --model " + model + " -o " + (folder.path() / output).string() +
+                           kTraining +
+                           " --phases both --block-epochs 1 --train weights --zeros free"
+                           " --teacher " +
+                           kDense,
+                       folder);
+  };
+  REQUIRE(run("whole").exit_code == 0);
+  ::setenv("EDGECOMPRESS_KILL_AT", "journal-after:2", 1);
+  const CommandRun killed = run("out");
+  ::unsetenv("EDGECOMPRESS_KILL_AT");
+  REQUIRE(killed.exit_code == 128 + SIGKILL);
+  const CommandRun resumed = run("out");
+  INFO(resumed.err);
+  REQUIRE(resumed.exit_code == 0);
+  CHECK(resumed.err.find("had finished training step 2 of 3") != std::string::npos);
+  CHECK(resumed.err.find("train_block_0") == std::string::npos);
+  std::int64_t files = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder.path() / "whole")) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() != ".safetensors") continue;
+    ++files;
+    CAPTURE(name);
+    CHECK((file_text(folder.path() / "out" / name) == file_text(entry.path())));
+  }
+  CHECK(files == 6);
+  const auto report_of = [&](const std::string& output) {
+    Json report = Json::parse(file_text(folder.path() / output / "report.json"));
+    report.erase("environment");
+    return report;
+  };
+  CHECK(report_of("out") == report_of("whole"));
+}
+
 TEST_CASE("qat auto trains when rounding costs more than the gate, and else changes nothing",
           "[cli]") {
   const TempDir folder;
@@ -238,6 +389,8 @@ TEST_CASE("what cannot be recovered is refused by name", "[cli]") {
   for (const auto& [flags, code, exit_code] :
        {std::tuple{" --model " + kDense + " --train scales", "T-SCALES", 2},
         {" --model " + kDense + " --loss kl", "T-TEACHER", 2},
+        {" --model " + kDense + " --phases blocks", "T-TEACHER", 2},
+        {" --model " + kDense + " --phases layers", "U-ARGUMENT", 2},
         {" --model " + kDense + " --held-out 1", "U-SHARE", 2},
         {" --model " + kDense + " --samples 1", "F24", 65},
         {" --model " + kDense + " --sequence-length 513", "E-WINDOW", 2},

@@ -51,7 +51,12 @@ TEST_CASE("an artifact continues a prompt, the same for the same seed", "[cli]")
   const std::string generate = "generate --artifact " + out + " --prompt 'The old house' ";
   const CommandRun greedy = run_command(generate + "--max-tokens 8", folder);
   CHECK(greedy.exit_code == 0);
-  CHECK_THAT(greedy.out, Contains("The old house"));
+  CHECK_THAT(greedy.out, Contains("The old house") && !Contains("<|begin_of_text|>"));
+  const std::string special = run_command(generate + "--max-tokens 8 --special-tokens", folder).out;
+  CHECK(special == "<|begin_of_text|>" + greedy.out);
+  const CommandRun beams = run_command(generate + "--max-tokens 8 --beams 4", folder);
+  CHECK(beams.exit_code == 0);
+  CHECK_THAT(beams.out, Contains("The old house"));
   const std::string sampling = generate + "--temperature 1 --top-k 50 --seed 3 --json";
   const CommandRun sampled = run_command(sampling, folder);
   CHECK(sampled.out == run_command(sampling, folder).out);

@@ -89,7 +89,8 @@ def check_quantized(edgecompress, work, source, windows, *options):
     edgecompress.json("quantize", "--model", source, "-o", checkpoint, "--overwrite", *options)
     expected = edgecompress.evaluate(checkpoint, windows)["perplexity"]
     for form, level in (("genai", 0), ("genai", 4), ("onnx", 4)):
-        export(edgecompress, checkpoint, artifact, "--format", form, "--accuracy-level", level)
+        accuracy = ["--accuracy-level", level] if form == "genai" else []
+        export(edgecompress, checkpoint, artifact, "--format", form, *accuracy)
         found = edgecompress.evaluate(artifact, windows, "--against", checkpoint)
         tolerance = SAME_PERPLEXITY if level == 0 else LEVEL_4_PERPLEXITY
         check_equal_perplexity(f"{what} {form} level {level}", found["perplexity"], expected, tolerance)

@@ -50,6 +50,27 @@ def check_structured(edgecompress, work, source, windows, *options):
     assert 0.22 <= share <= 0.28, f"{what}: {share:.1%} cut away instead of about 25 %"
 
 
+def check_heads(edgecompress, work, source, windows):
+    """Query heads inside KV groups, by score and by list, and whole groups by list: the same of every block."""
+    dense, config = dense_matrices(source), json.loads((source / "config.json").read_text())
+    blocks, width = range(config["num_hidden_layers"]), config["head_dim"]
+    listed = lambda heads: [flag for block in blocks for flag in ("--prune-heads", f"{block}:{heads}")]
+    target = work / "heads"
+    for options, queries, keys in ((("--query-heads", "50%", "--score", "output-error"), 4, 4),
+                                   (("--query-heads", "50%", "--score", "taylor", "--repair", "reconstruction"), 4, 4),
+                                   (listed("1,2,4,7"), 4, 4), (listed("2,3"), 6, 3)):
+        what = f"{source.name} {' '.join(options)}"
+        edgecompress.json("prune", "--model", source, "-o", target, "--overwrite", *CALIBRATED, *options)
+        _, matrices = check_folder(edgecompress, what, target, windows)
+        written = json.loads((target / "config.json").read_text())
+        assert (written["num_attention_heads"], written["num_key_value_heads"]) == (queries, keys), (what, written)
+    kept = [head for head in range(config["num_attention_heads"]) if head not in (2, 3)]
+    for name, weight in matrices.items():
+        if name.endswith("q_proj"):
+            rows = torch.cat([dense[name][head * width:(head + 1) * width] for head in kept])
+            assert torch.equal(weight, rows), f"{what}: {name} has other heads"
+
+
 def dense_matrices(folder):
     return {name.removesuffix(".weight"): tensor.float() for name, tensor in stored_tensors(folder).items()
             if tensor.dim() == 2}
@@ -161,6 +182,20 @@ def check_quantized(edgecompress, work, source, windows, *options):
     return matrices
 
 
+ROUNDED_PERPLEXITY = 2e-3  # a code flips with the last bit of an input, and later layers see it
+
+
+def check_activations(edgecompress, work, source, windows, *options):
+    """transformers rounds inputs where the folder says so, as `eval` does."""
+    target, what = work / "rounded", f"{source.name} quantize {' '.join(map(str, options))} with rounded inputs"
+    edgecompress.json("quantize", "--model", source, "-o", target, "--overwrite", *options,
+                      "--activations", "int8-per-token")
+    expected = transformers_perplexity(load_with_transformers(target), windows)
+    check_equal_perplexity(what, edgecompress.evaluate(target, windows)["perplexity"], expected, ROUNDED_PERPLEXITY)
+    plain = edgecompress.evaluate(target, windows, "--activations", "none")["perplexity"]
+    assert abs(plain / expected - 1) > SAME_PERPLEXITY, f"{what}: transformers computes without rounding"
+
+
 def check_short_groups(edgecompress, work, pruned, windows):
     """A group size that does not divide the rows: compressed-tensors calls it blocks of one row."""
     for symmetry in ([], ["--asymmetric"]):
@@ -198,10 +233,13 @@ def main():
             check_structured(edgecompress, work, source, windows, "--score", "activation")
         check_structured(edgecompress, work, MINI_LLAMA, windows, "--score", "magnitude-l2", "--target", "flops")
         check_short_groups(edgecompress, work, work / "pruned", windows)
+        check_heads(edgecompress, work, MINI_LLAMA, windows)
         check_masks(edgecompress, work, MINI_LLAMA, windows)
         for options in QUANTIZED:
             for source in (MINI_LLAMA, own_head):
                 check_quantized(edgecompress, work, source, windows, *options)
+        for options in (("--bits", 8, "--group-size", "channel"), ("--bits", 4, "--group-size", 32, "--asymmetric")):
+            check_activations(edgecompress, work, MINI_LLAMA, windows, *options)
         check_same_files(edgecompress, work, own_head, windows)
         check_quantized_mask(edgecompress, work, work / "masked-2-4", windows)
         for source in shared_models("stories260K-hf"):

@@ -41,8 +41,8 @@ def generated(artifact, prompt):
 
 
 def export(edgecompress, checkpoint, target, form, level):
-    return edgecompress.json("export", "--model", checkpoint, "-o", target, "--overwrite", "--format", form,
-                             "--accuracy-level", level)
+    accuracy = ["--accuracy-level", level] if form.startswith("genai") else []
+    return edgecompress.json("export", "--model", checkpoint, "-o", target, "--overwrite", "--format", form, *accuracy)
 
 
 def check_form(edgecompress, work, windows, pattern, sparsity, bits, form):

@@ -9,6 +9,7 @@ import tempfile
 from command_line import *
 
 LENGTH, COUNT, BATCH, HELD_OUT, STEPS = 64, 44, 2, 4, 20
+PATIENCE = 3  # measurements of the held-out loss without a fall that end a training
 RATE, SCALE_RATE = 1e-4, 3e-3
 SAME_LOSS = 1e-3  # of the loss; both sides add float32 products in another order
 # Weights that are rounded part ways: one near the middle between two codes goes up or down by its last bits, which differ
@@ -55,10 +56,12 @@ def unpacked(packed, columns):
 class Student:
     """Functions of the trained tensors that give transformers its weights."""
 
-    def __init__(self, dense, folder, part):
+    def __init__(self, dense, folder, part, prefix=""):
         self.made, self.groups = {}, [[], []]  # rate of weights, rate of scales
         stored = stored_tensors(folder)
         for name, value in dense.state_dict().items():
+            if not name.startswith(prefix):
+                continue
             if name.split(".")[-2] in LINEAR:
                 self.add_linear(name, value, stored, part)
             elif "norm" in name:
@@ -166,6 +169,94 @@ def check(edgecompress, work, folder, part, kind, same_course, *flags):
     assert worst < same_course and max(differences[:2]) < SAME_LOSS, f"{what}: {points} against {expected}"
 
 
+# ---- blocks one by one -----------------------------------------------------------------------------------------------
+
+def cosine(step, steps):
+    return 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+class BlockReference:
+    """One decoder block of transformers' model, trained on what the dense block gives."""
+
+    def __init__(self, dense, student, index):
+        self.layer, self.student, prefix = dense.model.layers[index], student, f"model.layers.{index}."
+        self.made = {name.removeprefix(prefix): make for name, make in student.made.items() if name.startswith(prefix)}
+
+    def output(self, inputs, positions):
+        weights = {name: make() for name, make in self.made.items()}
+        return torch.func.functional_call(self.layer, weights, (inputs,), {"position_embeddings": positions})
+
+    def loss(self, inputs, targets, positions):
+        difference = self.output(inputs, positions) - targets
+        return (difference.square().sum(-1) / targets.square().sum(-1)).mean()
+
+
+def reference_blocks(folder, windows, rate, scale_rate):
+    """The held-out loss of every block before and after one epoch; a block keeps its best state."""
+    dense = load_with_transformers(MINI_LLAMA)
+    for parameter in dense.parameters():
+        parameter.requires_grad_(False)
+    training, held_out = split()
+    ids = torch.from_numpy(windows.ids.astype(np.int64))
+    positions = dense.model.rotary_emb(dense.model.embed_tokens(ids[:1]), torch.arange(LENGTH)[None])
+    targets = dense.model.embed_tokens(ids)
+    inputs, losses = targets, []
+    for index, layer in enumerate(dense.model.layers):
+        targets = layer(targets, position_embeddings=positions)
+        student = Student(dense, folder, "weights", f"model.layers.{index}.")
+        block = BlockReference(dense, student, index)
+        groups = [{"params": group, "lr": first} for group, first in zip(student.groups, (rate, scale_rate)) if group]
+        optimizer = torch.optim.AdamW(groups, weight_decay=0)
+        every = [parameter for group in student.groups for parameter in group]
+        first_rates = [group["lr"] for group in optimizer.param_groups]
+        order = shuffled(training, 0, 0)
+
+        def judged():
+            with torch.no_grad():
+                return block.loss(inputs[held_out], targets[held_out], positions).item()
+
+        before, best, without_fall = judged(), judged(), 0
+        state = [parameter.detach().clone() for parameter in every]
+        for step in range(STEPS):
+            for group, first in zip(optimizer.param_groups, first_rates):
+                group["lr"] = first * cosine(step, STEPS)
+            batch = order[step * BATCH:(step + 1) * BATCH]
+            optimizer.zero_grad()
+            block.loss(inputs[batch], targets[batch], positions).backward()
+            torch.nn.utils.clip_grad_norm_(every, 1.0)
+            optimizer.step()
+            if step % 2 == 0:
+                continue
+            now, without_fall = judged(), without_fall + 1
+            if now < best:
+                best, without_fall, state = now, 0, [parameter.detach().clone() for parameter in every]
+            if without_fall == PATIENCE:
+                break
+        with torch.no_grad():
+            for parameter, kept in zip(every, state):
+                parameter.copy_(kept)
+            inputs = block.output(inputs, positions)
+        losses.append((before, best))
+    return losses
+
+
+def check_blocks(edgecompress, work, folder, same_course, *flags):
+    rate, scale_rate = 3e-4, SCALE_RATE
+    windows = Windows(MINI_LLAMA, CALIBRATION_TEXT, LENGTH, COUNT)
+    report = edgecompress.json(
+        "recover", "--model", folder, "-o", work / "trained", "--overwrite", "--training", CALIBRATION_TEXT,
+        "--samples", COUNT, "--sequence-length", LENGTH, "--batch", BATCH, "--phases", "blocks", "--block-epochs", 1,
+        "--block-learning-rate", rate, "--block-scale-learning-rate", scale_rate, "--teacher", MINI_LLAMA, *flags)
+    blocks = report["block_training"]["blocks"]
+    expected = reference_blocks(folder, windows, rate, scale_rate)
+    assert len(blocks) == len(expected) and all(block["steps_planned"] == STEPS for block in blocks)
+    found = [(block["held_out_loss_before"], block["held_out_loss_after"]) for block in blocks]
+    differences = [abs(ours / theirs - 1) for pair, wanted in zip(found, expected) for ours, theirs in zip(pair, wanted)]
+    print(f"{folder.name}, blocks: {found[-1][0]:.5f} to {found[-1][1]:.5f}, largest relative difference {max(differences):.1e}")
+    assert all(after < before for before, after in expected), "the reference itself does not train"
+    assert max(differences) < same_course and differences[0] < SAME_LOSS, f"{found} against {expected}"
+
+
 def main():
     edgecompress = Runner(sys.argv[1])
     with tempfile.TemporaryDirectory() as name:
@@ -177,6 +268,8 @@ def main():
         check(edgecompress, work, work / "int4", "scales", "kl", SAME_LOSS, *teacher)
         check(edgecompress, work, work / "int4", "weights", "kl", SAME_COURSE, "--zeros", "free", *teacher)
         check(edgecompress, work, work / "masked", "weights", "cross-entropy", SAME_LOSS)
+        check_blocks(edgecompress, work, work / "masked", SAME_LOSS)
+        check_blocks(edgecompress, work, work / "int4", SAME_COURSE, "--zeros", "free")
 
 
 main()

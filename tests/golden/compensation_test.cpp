@@ -142,7 +142,7 @@ TEST_CASE("greedy structured OBS keeps what solving every step from scratch keep
   const Golden golden;
   const auto check = [&](const char* name, std::int64_t width, std::int64_t removed) {
     const auto kept =
-        remove_columns_obs(golden.weight(), golden.hessian(), width, removed, kDamping);
+        remove_columns_obs(golden.weight(), golden.hessian(), width, {.count = removed}, kDamping);
     REQUIRE(kept.has_value());
     CHECK(at::equal(at::tensor(kept->groups, at::kLong), golden.get(name)));
   };

@@ -144,6 +144,40 @@ Lie group_lie(const std::string& code, const std::string& field, const Json& val
   return {code, document({{"g", changed}}), words};
 }
 
+Json token_activations() {
+  return {{"num_bits", 8},
+          {"type", "int"},
+          {"symmetric", true},
+          {"strategy", "token"},
+          {"dynamic", true}};
+}
+
+TEST_CASE("8-bit activations per token are the ones that a module may have", "[llama]") {
+  Json rounded = group({"Linear"}, weights());
+  rounded["input_activations"] = token_activations();
+  const Json both = document({{"a", rounded}, {"b", group({"lm_head"}, weights())}});
+  const auto config = QuantizationConfig::parse(both, "c.json");
+  CHECK((config->find("model.layers.0.mlp.up_proj", "Linear")->activations ==
+         ActivationRounding::Int8PerToken));
+  CHECK((config->find("lm_head", "Linear")->activations == ActivationRounding::None));
+  for (const auto& [field, other] : {std::pair<std::string, Json>{"num_bits", 4},
+                                     {"type", "float"},
+                                     {"symmetric", false},
+                                     {"strategy", "tensor"},
+                                     {"dynamic", false},
+                                     {"dynamic", "local"}}) {
+    CAPTURE(field, other.dump());
+    Json lie = group({"Linear"}, weights());
+    lie["input_activations"] = token_activations();
+    lie["input_activations"][field] = other;
+    const auto refusal =
+        refusal_of([&] { QuantizationConfig::parse(document({{"g", lie}}), "c.json"); });
+    REQUIRE(refusal.has_value());
+    CHECK(refusal->code == "C15");
+    CHECK(refusal->says("input_activations"));
+  }
+}
+
 TEST_CASE("every other kind of quantization is refused by name", "[llama]") {
   const std::vector<Lie> lies{
       config_lie("C15", "quant_method", "gptq", "\"gptq\""),

@@ -9,12 +9,14 @@ TEST_CASE("every method has the name that recipes use", "[methods]") {
   CHECK(method_name(QuantizeMethod{RtnOptions{}}) == "rtn");
   CHECK(method_name(QuantizeMethod{HqqOptions{}}) == "hqq");
   CHECK(method_name(QuantizeMethod{AwqOptions{}}) == "awq");
+  CHECK(method_name(QuantizeMethod{SmoothQuantOptions{}}) == "smoothquant");
   CHECK(method_name(MaskMethod{MagnitudeMask{}}) == "magnitude");
   CHECK(method_name(MaskMethod{WandaMask{}}) == "wanda");
   CHECK(method_name(StructuredScore{MagnitudeScore{}}) == "magnitude");
   CHECK(method_name(StructuredScore{ActivationScore{}}) == "activation");
   CHECK(method_name(StructuredScore{FluctuationScore{}}) == "fluctuation");
   CHECK(method_name(StructuredScore{RandomScore{}}) == "random");
+  CHECK(method_name(StructuredScore{TaylorScore{}}) == "taylor");
 }
 
 TEST_CASE("only methods that look at activations need calibration", "[methods]") {
@@ -22,6 +24,7 @@ TEST_CASE("only methods that look at activations need calibration", "[methods]")
   CHECK((calibration_need(HqqOptions{}) == CalibrationNeed::None));
   CHECK((calibration_need(AwqOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(GptqOptions{}) == CalibrationNeed::Hessian));
+  CHECK((calibration_need(SmoothQuantOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::None) == CalibrationNeed::None));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::LeastSquares) == CalibrationNeed::Hessian));
   CHECK((calibration_need(WandaMask{}, MaskRepair::None) == CalibrationNeed::Norms));
@@ -32,6 +35,8 @@ TEST_CASE("only methods that look at activations need calibration", "[methods]")
   CHECK((default_repair(ActivationScore{}) == CutRepair::LeastSquares));
   CHECK((default_repair(FluctuationScore{}) == CutRepair::LeastSquares));
   CHECK((default_repair(RandomScore{}) == CutRepair::None));
+  CHECK((calibration_need({.score = TaylorScore{}}) == CalibrationNeed::Norms));
+  CHECK((default_repair(TaylorScore{}) == CutRepair::LeastSquares));
   CHECK((calibration_need({.score = RandomScore{}, .repair = CutRepair::DenseOutputs}) ==
          CalibrationNeed::Hessian));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::DenseOutputs) == CalibrationNeed::Hessian));

@@ -36,6 +36,16 @@ std::vector<std::int64_t> random_subset(std::int64_t count, std::int64_t size,
   return all;
 }
 
+/// KV groups with all of their query heads.
+KeptHeads whole_groups(const BlockShape& shape, const std::vector<std::int64_t>& groups) {
+  const std::int64_t per_group = shape.num_attention_heads / shape.num_key_value_heads;
+  KeptHeads kept{.kv_groups = groups, .query_heads = {}};
+  for (const std::int64_t group : groups) {
+    for (std::int64_t i = 0; i < per_group; ++i) kept.query_heads.push_back(group * per_group + i);
+  }
+  return kept;
+}
+
 /// The block with what is not kept set to zero instead of cut: o and down read nothing of it.
 BlockWeights zeroed(const BlockWeights& block, const KeptParts& kept) {
   BlockWeights result = block;
@@ -44,7 +54,8 @@ BlockWeights zeroed(const BlockWeights& block, const KeptParts& kept) {
   result.weight(LinearKind::O) = block.weight(LinearKind::O).clone();
   result.weight(LinearKind::Down) = block.weight(LinearKind::Down).clone();
   for (std::int64_t group = 0; group < block.shape.num_key_value_heads; ++group) {
-    if (std::count(kept.kv_groups.begin(), kept.kv_groups.end(), group) == 0) {
+    const std::vector<std::int64_t>& groups = kept.heads.kv_groups;
+    if (std::count(groups.begin(), groups.end(), group) == 0) {
       result.weight(LinearKind::O).narrow(1, group * width, width).zero_();
     }
   }
@@ -67,9 +78,9 @@ TEST_CASE("a cut block computes what the block with zeros in those places comput
       return random_subset(count, std::uniform_int_distribution<std::int64_t>(1, count - 1)(random),
                            random);
     };
-    const KeptParts kept{.kv_groups = some(shape.block.num_key_value_heads),
+    const KeptParts kept{.heads = whole_groups(shape.block, some(shape.block.num_key_value_heads)),
                          .channels = some(shape.block.intermediate_size)};
-    CAPTURE(seed, shape.hidden_size, kept.kv_groups, kept.channels);
+    CAPTURE(seed, shape.hidden_size, kept.heads.kv_groups, kept.channels);
     const RotaryTable rotary = test_rotary_table(shape.head_dim, 12);
     const at::Tensor hidden = at::randn({2, 12, shape.hidden_size});
     const at::Tensor cut = block_forward(cut_block(block, kept), rotary, hidden, {});
@@ -84,7 +95,8 @@ TEST_CASE("biases are cut with their rows", "[pipeline]") {
   block.bias(LinearKind::K) = at::arange(24, at::kFloat);
   block.bias(LinearKind::Up) = at::arange(33, at::kFloat);
   block.bias(LinearKind::O) = at::arange(48, at::kFloat);
-  const BlockWeights cut = cut_block(block, {.kv_groups = {1, 3}, .channels = {0, 5, 32}});
+  const BlockWeights cut =
+      cut_block(block, {.heads = whole_groups(block.shape, {1, 3}), .channels = {0, 5, 32}});
   CHECK(cut.bias(LinearKind::K)[0].item<float>() == 6);
   CHECK(cut.bias(LinearKind::K)[6].item<float>() == 18);
   CHECK(cut.bias(LinearKind::Up)[2].item<float>() == 32);

@@ -18,8 +18,8 @@ constexpr CutShape kShape{.hidden_size = 64,
                           .sequence_length = 128};
 
 /// Blocks whose parts are worth more and more, every part something else.
-std::vector<PartWorths> rising_worths(std::size_t blocks) {
-  std::vector<PartWorths> worths(blocks);
+std::vector<PartScores> rising_worths(std::size_t blocks) {
+  std::vector<PartScores> worths(blocks);
   for (std::size_t b = 0; b < blocks; ++b) {
     for (int i = 0; i < 4; ++i) {
       worths[b].kv_groups.push_back(100.0 * static_cast<double>(b + 1) * (1 + (i * 3 % 4)));
@@ -67,6 +67,30 @@ TEST_CASE("the parts worth the least per cost go, until the ratio of the whole i
   }
   CHECK((widths.front().intermediate_size < widths.back().intermediate_size ||
          widths.front().num_key_value_heads < widths.back().num_key_value_heads));
+}
+
+TEST_CASE("shares of groups and of channels are each spread over the blocks", "[prune]") {
+  StructuredCut cut = cut_of(0.9);  // not looked at
+  cut.parts = PartShares{.kv_groups = 0.3, .channels = 0.2};
+  const std::vector<CutWidths> widths = allocate_cut(cut, kShape, rising_worths(5));
+  std::int64_t groups = 0;
+  std::int64_t channels = 0;
+  for (const CutWidths& block : widths) {
+    groups += 4 - block.num_key_value_heads;
+    channels += 200 - block.intermediate_size;
+  }
+  CHECK(groups == 6);  // of 20
+  CHECK(channels >= 200);
+  CHECK(channels < 200 + 32);
+  CHECK(widths.front().num_key_value_heads == 1);
+  CHECK(widths.back().num_key_value_heads == 4);
+  CHECK(widths.front().intermediate_size < widths.back().intermediate_size);
+  cut.parts = PartShares{.channels = 0.2};
+  for (const CutWidths& block : allocate_cut(cut, kShape, rising_worths(5))) {
+    CHECK(block.num_key_value_heads == 4);
+  }
+  cut.parts = PartShares{.kv_groups = 0.9};
+  CHECK_THROWS_AS(allocate_cut(cut, kShape, rising_worths(5)), Error);
 }
 
 TEST_CASE("protected blocks stay whole and the others give more", "[prune]") {

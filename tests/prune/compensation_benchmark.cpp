@@ -41,9 +41,9 @@ TEST_CASE("how long each step takes on a layer of 768 x 2048", "[.benchmark]") {
   time("least squares on 1536 columns",
        [&] { least_squares_columns(layer.weight, layer.hessian, natural_order(1536), 0.01); });
   time("64 channels removed",
-       [&] { remove_columns_obs(layer.weight, layer.hessian, 1, 64, 0.01); });
+       [&] { remove_columns_obs(layer.weight, layer.hessian, 1, {.count = 64}, 0.01); });
   time("2 of 16 groups removed",
-       [&] { remove_columns_obs(layer.weight, layer.hessian, 128, 2, 0.01); });
+       [&] { remove_columns_obs(layer.weight, layer.hessian, 128, {.count = 2}, 0.01); });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "prune/obs_columns.h"
 
+#include <algorithm>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -17,7 +18,7 @@ constexpr std::int64_t kColumns = 144;
 constexpr double kDamping = 0.01;
 
 KeptColumns remove(const CompensatedLayer& layer, std::int64_t width, std::int64_t count) {
-  auto kept = remove_columns_obs(layer.weight, layer.hessian, width, count, kDamping);
+  auto kept = remove_columns_obs(layer.weight, layer.hessian, width, {.count = count}, kDamping);
   REQUIRE(kept.has_value());
   return *std::move(kept);
 }
@@ -45,6 +46,24 @@ TEST_CASE("what stays is the least squares solution, and the losses add up to it
   whole.index_copy_(1, at::tensor(columns, at::kLong), kept.weight);
   const at::Tensor damped = damp(layer.hessian, kDamping).matrix;
   CHECK(kept.output_error == Approx(output_energy(whole - layer.weight, damped)).epsilon(1e-5));
+}
+
+TEST_CASE("as many groups of every set go, the best of each", "[obs][property]") {
+  const CompensatedLayer layer = make_compensated_layer(kRows, kColumns);
+  constexpr std::int64_t kWidth = 6;  // 24 groups in sets of 4
+  const auto kept =
+      remove_columns_obs(layer.weight, layer.hessian, kWidth, {.count = 1, .set = 4}, kDamping);
+  REQUIRE(kept.has_value());
+  std::vector<int> left(6);
+  for (const std::int64_t group : kept->groups) ++left[static_cast<std::size_t>(group / 4)];
+  CHECK(left == std::vector<int>(6, 3));
+  // The first one to go of all goes with sets too.
+  const KeptColumns free = remove(layer, kWidth, 1);
+  std::vector<std::int64_t> gone;
+  for (std::int64_t group = 0; group < 24; ++group) {
+    if (!std::binary_search(free.groups.begin(), free.groups.end(), group)) gone.push_back(group);
+  }
+  CHECK_FALSE(std::binary_search(kept->groups.begin(), kept->groups.end(), gone.at(0)));
 }
 
 TEST_CASE("the first group to go is the one that costs least when solved for", "[obs][property]") {

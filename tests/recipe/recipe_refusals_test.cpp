@@ -23,6 +23,13 @@ std::string with_head(const std::string& rest) {
 }
 const std::string kSteps = "steps: [{id: q, quantize: {method: rtn}}]\n";
 std::string with_steps(const std::string& rest) { return with_head(kSteps + rest); }  // line 4
+/// A recipe with a calibration text and one quantize step, in line 5.
+std::string calibrated(const std::string& quantize) {
+  return "schema: edgecompress.recipe/v1\nname: a\ncalibration: {text: c.txt}\nsteps:\n- {id: a, "
+         "quantize: " +
+         quantize + "}\n";
+}
+
 std::string quantize(const std::string& rest) {
   return with_head("steps:\n- id: q\n  quantize:\n    method: rtn\n" + rest);  // line 7
 }
@@ -313,16 +320,51 @@ const std::vector<Refusal>& refusals() {
       {steps("- {id: a, prune: {score: magnitude-l2, ratio: 10%, heads: 25%}}\n"),
        "R17",
        "4:40",
-       {"ratio beside heads or channels"}},
+       {"ratio beside heads, query_heads, channels or heads_to_prune"}},
       {steps("- {id: a, prune: {score: magnitude-l2, target: flops, channels: 25%}}\n"),
        "R17",
        "4:40",
-       {"target beside heads or channels"}},
+       {"target beside heads, query_heads, channels or heads_to_prune"}},
       {steps("- {id: a, prune: {score: magnitude-l2}}\n"),
        "R23",
        "4:19",
-       {"key `ratio` is missing in prune", "`heads` and `channels`"}},
+       {"key `ratio` is missing in prune", "`query_heads` and `channels`"}},
       {steps("- {id: a, drop_layers: {layers: [1, 1]}}\n"), "R17", "4:25", {"named twice"}},
+      {calibrated("{method: rtn, target_size: 9MB, target_bpw: 4.5}"),
+       "R17",
+       "5:35",
+       {"target_size beside target_bpw"}},
+      {calibrated("{method: rtn, target_bpw: 4.5, precision: outer-8bit}"),
+       "R17",
+       "5:35",
+       {"target_bpw beside precision: outer-8bit"}},
+      {calibrated("{method: rtn, target_bpw: 4.5, weights: {group_size: 32}}"),
+       "R17",
+       "5:35",
+       {"target_bpw beside weights.group_size", "the grids are chosen"}},
+      {steps("- {id: a, quantize: {method: rtn, target_bpw: 4.5}}\n"),
+       "R17",
+       "4:35",
+       {"target_bpw without calibration text"}},
+      {"schema: edgecompress.recipe/v1\nname: a\ncalibration: {text: c.txt}\nsteps:\n"
+       "- {id: a, drop_layers: {layers: 1}}\n"
+       "- {id: b, quantize: {method: rtn, target_size: 9MB}}\n",
+       "R17",
+       "6:35",
+       {"target_size behind drop_layers, prune or mask", "as it is read"}},
+      {calibrated("{method: rtn, target_size: small}"), "R9", "5:48", {"4GiB"}},
+      {calibrated("{method: rtn, precision: outer-8bit, head: {bits: 4, group_size: 32}}"),
+       "R17",
+       "5:35",
+       {"precision: outer-8bit beside a head of 4 bits"}},
+      {calibrated("{method: rtn, head: {rounding: gptq}}"),
+       "R17",
+       "5:42",
+       {"head.rounding: gptq beside method: rtn"}},
+      {calibrated("{method: gptq, head: {skip: true, rounding: gptq}}"),
+       "R17",
+       "5:55",
+       {"rounding beside skip: true"}},
       {steps("- {id: a, drop_layers: {layers: [1], count: 1}}\n"),
        "R17",
        "4:11",

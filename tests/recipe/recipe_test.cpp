@@ -198,7 +198,8 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
       with_calibration("- { id: m, mask: { method: magnitude, pattern: \"2:4\" } }\n"
                        "- { id: a, recover: { train: weights, loss: cross-entropy, epochs: 2, "
                        "batch: 3, learning_rate: 0.0002, scale_learning_rate: 0.5%, held_out: 25%, "
-                       "gate: 2%, samples: 40 } }\n"),
+                       "gate: 2%, samples: 40, phases: both, block_epochs: 4, "
+                       "block_learning_rate: 0.0003, block_scale_learning_rate: 0.2% } }\n"),
       "folder/r.ec.yaml");
   const auto& step = std::get<RecoverStep>(recipe.steps.at(1).action);
   CHECK(step.text.text == "folder/c.txt");
@@ -208,6 +209,10 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
   CHECK(step.choice.part == TrainedPart::Weights);
   CHECK(step.choice.loss == TrainingLoss::CrossEntropy);
   CHECK(step.choice.options.zeros == ZeroWeights::Keep);  // there is a mask
+  CHECK(step.choice.options.phases == TrainingPhases::Both);
+  CHECK(step.choice.options.blocks.epochs == 4);
+  CHECK(step.choice.options.blocks.learning_rate == 0.0003);
+  CHECK(step.choice.options.blocks.scale_learning_rate == 0.002);
   CHECK(step.choice.options.epochs == 2);
   CHECK(step.choice.options.batch == 3);
   CHECK(step.choice.options.learning_rate == 0.0002);
@@ -239,6 +244,11 @@ TEST_CASE("qat is a recover step behind the quantize step, with a gate when auto
   CHECK(steps_of("auto")[1].id == "q-qat");
   CHECK(std::get<RecoverStep>(steps_of("auto")[1].action).gate == 0.01);
   CHECK_FALSE(std::get<RecoverStep>(steps_of("always")[1].action).gate.has_value());
+  const auto phases_of = [&](const std::string& qat) {
+    return std::get<RecoverStep>(steps_of(qat)[1].action).choice.options.phases;
+  };
+  CHECK(phases_of("always") == TrainingOptions{}.phases);
+  CHECK(phases_of("always, qat_phases: blocks") == TrainingPhases::Blocks);
 }
 
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
@@ -342,14 +352,18 @@ TEST_CASE("recipes spell methods as reports do", "[recipe]") {
   }
   for (const QuantizeMethod& method :
        {QuantizeMethod(RtnOptions{}), QuantizeMethod(GptqOptions{}), QuantizeMethod(HqqOptions{}),
-        QuantizeMethod(AwqOptions{})}) {
+        QuantizeMethod(AwqOptions{}), QuantizeMethod(SmoothQuantOptions{})}) {
     const std::string name(method_name(method));
-    const Recipe recipe = parse_recipe(head + "[{id: q, quantize: {method: " + name + "}}]\n", "r");
+    const Recipe recipe = parse_recipe(
+        head + "[{id: q, quantize: {activations: int8-per-token, method: " + name + "}}]\n", "r");
+    CHECK((std::get<QuantizeStep>(recipe.steps.at(0).action).activations ==
+           ActivationRounding::Int8PerToken));
     CHECK(std::get<QuantizeStep>(recipe.steps.at(0).action).method.index() == method.index());
   }
   for (const StructuredScore& score :
        {StructuredScore(ActivationScore{}), StructuredScore(OutputErrorScore{}),
-        StructuredScore(FluctuationScore{}), StructuredScore(RandomScore{})}) {
+        StructuredScore(FluctuationScore{}), StructuredScore(RandomScore{}),
+        StructuredScore(TaylorScore{})}) {
     const std::string name(method_name(score));
     const Recipe cut =
         parse_recipe(head + "[{id: p, prune: {ratio: 10%, score: " + name + "}}]\n", "r");
@@ -375,6 +389,52 @@ TEST_CASE("heads and channels are cut by shares of their own, random ones by the
   CHECK(repaired.repair == CutRepair::DenseOutputs);
   CHECK(repaired.parts->channels == 0.2);
   CHECK(repaired.parts->kv_groups == 0);
+}
+
+TEST_CASE("heads are listed by block, and query heads cut inside groups", "[recipe]") {
+  const std::string head = "schema: edgecompress.recipe/v1\nname: r\n";
+  const auto cut_of = [&](const std::string& prune) {
+    return std::get<PruneStep>(parse_recipe(head + "steps: [{id: p, prune: " + prune + "}]\n", "r")
+                                   .steps.at(0)
+                                   .action)
+        .cut;
+  };
+  const StructuredCut listed = cut_of("{heads_to_prune: {0: [0, 1], 11: 3}}");
+  CHECK(listed.heads_to_prune == HeadLists{{0, {0, 1}}, {11, {3}}});
+  CHECK_FALSE(listed.parts.has_value());
+  const StructuredCut queries = cut_of("{score: magnitude-l2, query_heads: 50%, channels: 10%}");
+  CHECK(queries.parts->query_heads == 0.5);
+  CHECK(queries.parts->channels == 0.1);
+  struct Lie {
+    std::string_view prune;
+    std::string_view words;
+  };
+  const auto lie =
+      GENERATE(Lie{"{heads_to_prune: {0: [0]}, heads: 25%}", "heads beside heads_to_prune"},
+               Lie{"{heads_to_prune: {0: [0]}, ratio: 25%}", "ratio beside heads, query_heads"},
+               Lie{"{heads_to_prune: {0: [0]}, channels: 25%}", "key `score` is missing in prune"},
+               Lie{"{ratio: 25%}", "key `score` is missing in prune"},
+               Lie{"{heads_to_prune: {first: [0]}}", "found the key `first`"},
+               Lie{"{heads_to_prune: [0, 1]}", "must be a map of decoder blocks and their heads"},
+               Lie{"{heads_to_prune: {0: [x]}}", "must be an integer"},
+               Lie{"{heads_to_prune: {0: [-1]}}", "from 0 to 9999"},
+               Lie{"{score: magnitude-l2, ratio: 5%, repair_epochs: 2}",
+                   "repair_epochs without repair: reconstruction"});
+  CHECK_THROWS_WITH(cut_of(std::string(lie.prune)),
+                    Catch::Matchers::Contains(std::string(lie.words)));
+}
+
+TEST_CASE("a reconstruction has its own keys and the recipe's seed", "[recipe]") {
+  const Recipe recipe = parse_recipe(
+      "schema: edgecompress.recipe/v1\nname: r\nseed: 5\ncalibration: {text: c}\nsteps: [{id: p, "
+      "prune: {score: output-error, ratio: 20%, repair: reconstruction, repair_epochs: 7, "
+      "repair_learning_rate: 0.001}}]\n",
+      "r");
+  const StructuredCut& cut = std::get<PruneStep>(recipe.steps.at(0).action).cut;
+  CHECK(cut.repair == CutRepair::Reconstruction);
+  CHECK(cut.reconstruction.epochs == 7);
+  CHECK(cut.reconstruction.learning_rate == 0.001);
+  CHECK(cut.reconstruction.seed == 5);
 }
 
 TEST_CASE("layers are left out by number or by name, and ratios spread over blocks", "[recipe]") {

@@ -5,6 +5,7 @@
 
 #include "report/html_text.h"
 #include "report/sample_report.h"
+#include "report/svg_charts.h"
 #include "support/catch.h"
 
 namespace edgecompress {
@@ -127,6 +128,26 @@ TEST_CASE("wrong UTF-8 and hidden characters are shown as escapes", "[report]") 
         "caf\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80");
   CHECK(html_escaped("\xE2\x82") == "\\u00e2\\u0082");
   CHECK(markdown_escaped("a\nb") == "a b");
+}
+
+TEST_CASE("axes have round numbers, and blocks are counted in whole ones", "[report]") {
+  const std::string svg = layer_lines_svg(
+      {{.name = "q", .values = {0.00694, 0.0031, {}, 0.004, 0.002, 0.001}}}, "error");
+  for (const char* tick : {">0<", ">0.001<", ">0.006<", ">5<"}) {
+    CAPTURE(tick);
+    CHECK(svg.find(tick) != std::string::npos);
+  }
+  CHECK(svg.find(">0.00694<") == std::string::npos);
+  CHECK(svg.find(">2.5<") == std::string::npos);
+}
+
+TEST_CASE("a column that says nothing is left out of the page", "[report]") {
+  Report report = sample_report();
+  CHECK(html_report(report).find("<th>KL (nats)</th>") != std::string::npos);
+  for (StageReport& stage : report.stages) stage.kl_divergence_nats.reset();
+  const std::string page = html_report(report);
+  CHECK(page.find("<th>KL (nats)</th>") == std::string::npos);
+  CHECK(page.find("<th>perplexity</th>") != std::string::npos);
 }
 
 }  // namespace

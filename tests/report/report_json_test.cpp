@@ -109,8 +109,8 @@ TEST_CASE("a report's keys have a fixed order", "[report]") {
   const Json json = report_json(sample_report());
   CHECK(keys(json) == std::vector<std::string>{"schema", "nonfinite", "tool_version", "command",
                                                "model", "recipe", "totals", "stages", "evaluation",
-                                               "training", "artifact", "tensors", "gates",
-                                               "warnings", "environment"});
+                                               "block_training", "training", "artifact", "tensors",
+                                               "gates", "warnings", "environment"});
   CHECK(json["schema"] == "edgecompress.report/v1");
   CHECK(keys(json["stages"][1]) ==
         std::vector<std::string>{"stage", "parameters", "size_bytes", "flops_per_token", "sparsity",
@@ -142,6 +142,11 @@ TEST_CASE("a report's JSON holds every number where its name says", "[report]") 
               {"reason", "16x4 leaves out 50.0 %, pays from 10.0 %"}}));
   CHECK(json["evaluation"]["windows"] == 40);
   CHECK(json["evaluation"]["target_tokens"] == 20'440);
+  CHECK(json["block_training"]["perplexity_after"] == 15.75);
+  CHECK(json["block_training"]["kept"] == true);
+  CHECK(json["block_training"]["blocks"][0]["block"] == 3);
+  CHECK(json["block_training"]["blocks"][0]["kept_step"] == 35);
+  CHECK(json["block_training"]["blocks"][0]["held_out_loss_after"] == 0.125);
   CHECK(json["training"]["kept_step"] == 12);
   CHECK(json["training"]["steps_done"] == 24);
   CHECK(json["training"]["gate"] == 0.01);
@@ -222,6 +227,9 @@ TEST_CASE("the schema declares nothing that reports never have", "[report]") {
   CHECK(declared(rules["definitions"]["totals"]) == keys(json["totals"]));
   CHECK(declared(rules["definitions"]["stage"]) == keys(json["stages"][1]));
   CHECK(declared(rules["definitions"]["evaluation"]) == keys(json["evaluation"]));
+  CHECK(declared(rules["definitions"]["block_training"]) == keys(json["block_training"]));
+  CHECK(declared(rules["definitions"]["trained_block"]) ==
+        keys(json["block_training"]["blocks"][0]));
   CHECK(declared(rules["definitions"]["training"]) == keys(json["training"]));
   CHECK(declared(rules["definitions"]["training_point"]) == keys(json["training"]["curve"][1]));
   CHECK(declared(rules["definitions"]["artifact"]) == keys(json["artifact"]));
@@ -247,7 +255,7 @@ TEST_CASE("a tensor's row reads back with every field", "[report][property]") {
   TensorReport tensor = sample_report().tensors.front();
   const nlohmann::ordered_json row = tensor_report_json(tensor);
   CHECK(tensor_report_json(parse_tensor_report(row)).dump() == row.dump());
-  CHECK(row.size() == 17);  // every field of TensorReport is set in the sample
+  CHECK(row.size() == 21);  // every field of TensorReport is set in the sample
 
   tensor.relative_weight_error = std::numeric_limits<double>::infinity();
   tensor.relative_output_error = -std::numeric_limits<double>::infinity();

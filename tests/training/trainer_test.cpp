@@ -74,6 +74,43 @@ TEST_CASE("training lowers the held-out loss and says by how much", "[training]"
   CHECK(report.warnings.empty());
 }
 
+TEST_CASE("a training goes on from each state that was kept as if it had not been interrupted",
+          "[training]") {
+  // one step is left out, so that the optimizer's count of steps is not the training's
+  const auto make = [] { return Parabola{.wanted = 1, .right = 2.5, .bad_step = 4}; };
+  Parabola whole = make();
+  std::vector<TrainingState> states;
+  TrainingControl control;
+  control.keep_state = [&](const TrainingState& state) {
+    states.push_back(state);
+    for (TrainingState::Tensors& tensors : states.back().parameters) {
+      tensors = {tensors.value.clone(),
+                 {tensors.moments.mean.clone(), tensors.moments.square.clone()},
+                 tensors.best.clone()};
+    }
+  };
+  const TrainingReport expected = trained(whole, kOptions, control);
+  REQUIRE(states.size() >= 4);
+  for (const TrainingState& state : states) {
+    CAPTURE(state.report.steps_done);
+    Parabola rest = make();
+    rest.steps = state.report.steps_done;
+    TrainingControl resumed;
+    resumed.start = &state;
+    const TrainingReport report = trained(rest, kOptions, resumed);
+    CHECK(rest.x.equal(whole.x));
+    CHECK(report.steps_done == expected.steps_done);
+    CHECK(report.kept_step == expected.kept_step);
+    CHECK(report.warnings == expected.warnings);
+    REQUIRE(report.curve.size() == expected.curve.size());
+    CHECK(report.curve.back().held_out_loss == expected.curve.back().held_out_loss);
+    CHECK(report.curve.back().loss == expected.curve.back().loss);
+    CHECK(report.curve.back().tokens == expected.curve.back().tokens);
+    const auto seen = static_cast<std::ptrdiff_t>(2 * state.report.steps_done);
+    CHECK(rest.seen == std::vector(whole.seen.begin() + seen, whole.seen.end()));
+  }
+}
+
 TEST_CASE("when held-out windows say it is worse, nothing changes and the report says why",
           "[training]") {
   Parabola parabola{.right = 4.5};  // training moves away from it

@@ -29,7 +29,7 @@ install(CODE "
   endforeach()
   execute_process(COMMAND $<TARGET_FILE:edgecompress> man
     OUTPUT_FILE \"${shell_dir}/edgecompress.1\" COMMAND_ERROR_IS_FATAL ANY)
-  foreach(command inspect plan prune quantize recover export eval run verify generate report diff recipe)
+  foreach(command inspect plan prune quantize recover export eval run verify generate report diff recipe status limits)
     execute_process(COMMAND $<TARGET_FILE:edgecompress> man \${command}
       OUTPUT_FILE \"${shell_dir}/edgecompress-\${command}.1\" COMMAND_ERROR_IS_FATAL ANY)
   endforeach()")

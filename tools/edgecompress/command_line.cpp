@@ -4,9 +4,12 @@
 #include <ostream>
 #include <string_view>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "base/suggest.h"
 #include "base/version.h"
+#include "edgecompress/machine_limits.h"
 #include "edgecompress/shell_support.h"
 
 namespace edgecompress::cli {
@@ -83,6 +86,11 @@ void refuse_unknown_flag(const CLI::App& app, const std::vector<std::string>& ar
   }
 }
 
+/// Of `--version --json`, which is answered before the line is parsed whole.
+bool asks_for_json(const std::vector<std::string>& arguments) {
+  return std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+}
+
 CLI::App* add_completion(CLI::App& app, std::string& shell) {
   CLI::App* const command =
       app.add_subcommand("completion", "print a completion script for a shell");
@@ -120,6 +128,9 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   CLI::App app("Compresses Llama checkpoints for edge devices and proves what was lost.",
                "edgecompress");
   app.set_version_flag("--version", concat("edgecompress ", kVersion));
+  bool json = false;
+  const CLI::Option* const json_flag =
+      app.add_flag("--json", json, "with --version: as JSON, with what it was built with");
   app.require_subcommand(1);
   app.get_formatter()->column_width(28);
 
@@ -136,6 +147,8 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   ReportCommandOptions report;
   DiffCommandOptions diff;
   GenerateOptions generate;
+  StatusOptions status;
+  LimitsOptions limits;
   const CLI::App* const inspect_app = add_inspect(app, inspect);
   const CLI::App* const prune_app = add_prune(app, prune);
   const CLI::App* const quantize_app = add_quantize(app, quantize);
@@ -153,6 +166,8 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   const CLI::App* const manual_app = add_manual(app, page);
   add_run(app, run);
   const CLI::App* const verify_app = add_verify(app, verify);
+  const CLI::App* const status_app = add_status(app, status);
+  const CLI::App* const limits_app = add_limits(app, limits);
 
   refuse_unknown_command(app, arguments);
   refuse_unknown_flag(app, arguments);
@@ -164,12 +179,13 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
     out << chosen_command(app, arguments).app->help();
     return std::nullopt;
   } catch (const CLI::CallForVersion& version) {
-    out << version.what() << "\n";
+    out << (asks_for_json(arguments) ? version_json().dump(1) : version.what()) << "\n";
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     fail_usage(error.what());
   }
 
+  if (json_flag->count() > 0) fail_usage("--json without --version belongs behind the command");
   if (completion_app->parsed()) {
     out << completion_script(app, shell);
     return std::nullopt;
@@ -184,6 +200,8 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   if (recover_app->parsed()) return recover;
   if (export_app->parsed()) return exporting;
   if (verify_app->parsed()) return verify;
+  if (status_app->parsed()) return status;
+  if (limits_app->parsed()) return limits;
   if (eval_app->parsed()) {
     if (eval.model.empty() == eval.artifact.empty()) {
       fail_usage("eval needs exactly one of --model and --artifact");
@@ -204,6 +222,15 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
     return plan;
   }
   return run;
+}
+
+std::filesystem::path log_file_of(const Command& command) {
+  return std::visit(
+      [](const auto& options) -> std::filesystem::path {
+        if constexpr (requires { options.compute; }) return options.compute.log_file;
+        return {};
+      },
+      command);
 }
 
 std::vector<std::string> arguments_of(int argc, char** argv) {

@@ -10,6 +10,7 @@
 #include "edgecompress/export_command.h"
 #include "edgecompress/generate_command.h"
 #include "edgecompress/inspect_command.h"
+#include "edgecompress/limits_command.h"
 #include "edgecompress/plan_command.h"
 #include "edgecompress/prune_command.h"
 #include "edgecompress/quantize_command.h"
@@ -17,6 +18,7 @@
 #include "edgecompress/recover_command.h"
 #include "edgecompress/report_command.h"
 #include "edgecompress/run_command.h"
+#include "edgecompress/status_command.h"
 #include "edgecompress/verify_command.h"
 
 namespace edgecompress::cli {
@@ -24,7 +26,7 @@ namespace edgecompress::cli {
 using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, RecoverOptions,
                              ExportCommandOptions, EvalOptions, RunCommandOptions, VerifyOptions,
                              RecipeCommandOptions, PlanCommandOptions, ReportCommandOptions,
-                             DiffCommandOptions, GenerateOptions>;
+                             DiffCommandOptions, GenerateOptions, StatusOptions, LimitsOptions>;
 
 /// Parses the arguments behind the program's name.
 ///
@@ -33,6 +35,9 @@ using Command = std::variant<InspectOptions, PruneOptions, QuantizeOptions, Reco
 /// misspelled.
 std::optional<Command> parse_command_line(const std::vector<std::string>& arguments,
                                           std::ostream& out);
+
+/// What --log-file names; empty without it.
+std::filesystem::path log_file_of(const Command& command);
 
 /// The argument list as the engine understands it: main's arguments without the program's name.
 std::vector<std::string> arguments_of(int argc, char** argv);

@@ -14,6 +14,7 @@
 #include "edgecompress/progress_line.h"
 #include "edgecompress/recipe_parts.h"
 #include "edgecompress/request_flags.h"
+#include "edgecompress/run_log.h"
 #include "llama/hollow_model.h"
 #include "llama/known_shapes.h"
 #include "pipeline/export_run.h"
@@ -21,6 +22,7 @@
 #include "pipeline/output_plan.h"
 #include "pipeline/recipe_run.h"
 #include "pipeline/recover_run.h"
+#include "pipeline/time_estimate.h"
 #include "recipe/lock.h"
 #include "report/html_report.h"
 #include "report/text_numbers.h"
@@ -131,6 +133,7 @@ int print_scores(const EvalResult& result, const cli::EvalOptions& options) {
       {"windows", result.scores.windows},      {"window", result.windows.length},
       {"tokens", result.scores.target_tokens}, {"token_sha256", result.windows.sha256},
       {"dtype", options.compute.dtype}};
+  if (result.activations) document["activations"] = activation_name(*result.activations);
   if (result.scores.kl_divergence_nats) {
     document["kl_divergence"] = *result.scores.kl_divergence_nats;
     document["top1_agreement"] = *result.scores.top1_agreement;
@@ -155,8 +158,15 @@ int print_scores(const EvalResult& result, const cli::EvalOptions& options) {
   return judged(gates);
 }
 
-int print_plan(const OutputPlan& plan, PlanDetail detail, bool json) {
-  std::cout << (json ? plan_json(plan).dump(1) + "\n" : plan_table(plan, detail));
+int print_plan(const OutputPlan& plan, const std::optional<TimeEstimate>& time, PlanDetail detail,
+               bool json) {
+  if (!json) {
+    std::cout << plan_table(plan, detail) << (time ? time_text(*time) : "");
+    return 0;
+  }
+  nlohmann::ordered_json document = plan_json(plan);
+  if (time) document["time"] = time_json(*time);
+  std::cout << document.dump(1) << "\n";
   return 0;
 }
 
@@ -164,16 +174,20 @@ int run_plan(const cli::PlanCommandOptions& options) {
   const Recipe recipe = read_recipe(options.recipe, options.overrides);
   RunOptions run;
   run.speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
+  run.compute = compute_options({});
   const PlanDetail detail = options.tensors ? PlanDetail::Tensors : PlanDetail::Totals;
+  const auto time_of = [&](const ModelFolder& model) {
+    return options.skip_time ? std::nullopt : std::optional(estimate_time(model, recipe, run));
+  };
   if (options.shape.empty()) {
-    return print_plan(plan_output(ModelFolder::open(options.model), recipe, run), detail,
-                      options.json);
+    const ModelFolder model = ModelFolder::open(options.model);
+    return print_plan(plan_output(model, recipe, run), time_of(model), detail, options.json);
   }
   const LlamaConfig config = known_shape(options.shape);
   const HollowModel hollow(config, float_forms(config), {});
   OutputPlan plan = plan_output(hollow.folder(), recipe, run);
   plan.model = options.shape;
-  return print_plan(plan, detail, options.json);
+  return print_plan(plan, time_of(hollow.folder()), detail, options.json);
 }
 
 int print_export_plan(const cli::ExportCommandOptions& options) {
@@ -200,8 +214,10 @@ int print_recipe_plan(const Recipe& recipe, const cli::OutputFlags& output,
   RunOptions run;
   run.speed_test = speed_test;
   run.memory_budget = memory_budget(compute);
-  return print_plan(plan_output(ModelFolder::open(output.model), recipe, run), PlanDetail::Tensors,
-                    output.json);
+  run.compute = compute_options(compute);
+  const ModelFolder model = ModelFolder::open(output.model);
+  return print_plan(plan_output(model, recipe, run), estimate_time(model, recipe, run),
+                    PlanDetail::Tensors, output.json);
 }
 
 struct Work {
@@ -280,6 +296,7 @@ struct Work {
                         .compute = compute_options(options.compute),
                         .onnxruntime = options.onnxruntime};
     if (options.windows > 0) request.windows.max_count = options.windows;
+    request.compute.activations = activation_of_name(options.activations);
     if (options.window_order == "first") request.windows.order = WindowOrder::First;
     return print_scores(run_eval(request, progress), options);
   }
@@ -299,6 +316,14 @@ struct Work {
     cli::run_generate(options, std::cout);
     return 0;
   }
+  int operator()(const cli::StatusOptions& options) const {
+    cli::run_status(options, std::cout);
+    return 0;
+  }
+  int operator()(const cli::LimitsOptions& options) const {
+    cli::run_limits(options, std::cout);
+    return 0;
+  }
   int operator()(const cli::DiffCommandOptions& options) const {
     return cli::run_diff(options, std::cout, std::cerr);
   }
@@ -312,21 +337,47 @@ cli::ProgressLine::Style progress_style(const cli::Command& command) {
       [](const auto& options) {
         if constexpr (requires { options.compute; }) {
           if (options.compute.quiet) return cli::ProgressLine::Style::None;
-          return cli::ProgressLine::style_of(options.compute.progress,
-                                             ::isatty(STDERR_FILENO) != 0);
+          const cli::ProgressLine::Style style =
+              cli::ProgressLine::style_of(options.compute.progress, ::isatty(STDERR_FILENO) != 0);
+          const bool for_people = style != cli::ProgressLine::Style::Json;
+          return options.compute.verbose && for_people ? cli::ProgressLine::Style::Every : style;
         }
         return cli::ProgressLine::Style::None;
       },
       command);
 }
 
-int run(const std::vector<std::string>& arguments) {
+/// What a run may use, for -v and for the log.
+std::string means_text(const cli::ComputeFlags& compute) {
+  return concat(compute.threads > 0 ? compute.threads : available_threads(), " threads, ",
+                memory_text(memory_budget(compute)), " of memory, device ", compute.device,
+                ", products in ", compute.dtype, ", LibTorch ", torch_version(), " for ",
+                instruction_set());
+}
+
+void say_means(const cli::Command& command, cli::ProgressLine::Style style, cli::RunLog& log) {
+  std::visit(
+      [&](const auto& options) {
+        if constexpr (requires { options.compute; }) {
+          const std::string means = means_text(options.compute);
+          if (style == cli::ProgressLine::Style::Every) log.screen() << means << std::endl;
+          log.note(means);
+        }
+      },
+      command);
+}
+
+int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
   cli::ensure_engine_environment();
   const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
   if (!command) return 0;
-  cli::ProgressLine line(std::cerr, progress_style(*command));
+  if (const auto file = cli::log_file_of(*command); !file.empty()) log.open(file);
+  const cli::ProgressLine::Style style = progress_style(*command);
+  say_means(*command, style, log);
+  cli::ProgressLine line(log.screen(), style);
   const Progress progress = [&](const ProgressEvent& event) {
     line.show(event);
+    log.show(event);
     cli::stop_if_interrupted();
   };
   try {
@@ -341,8 +392,10 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   cli::watch_signals();
+  cli::RunLog log;
   const int code =
-      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv)); }, std::cerr);
+      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv), log); }, std::cerr);
+  log.finish(code);
   if (!std::cout.flush() && code == 0) {
     std::cerr << "error[F-WRITE]: cannot write to standard output" << std::endl;
     return cli::exit_code(ErrorKind::Io);

@@ -28,6 +28,16 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
                    "which ones: spread evenly over the text, or the first")
       ->check(CLI::IsMember({"spread", "first"}))
       ->capture_default_str();
+  command
+      ->add_option(
+          "--activations", options.activations,
+          "how the quantized layers round what they read: auto (as the folder says), none, "
+          "int8-per-token, int8-per-tensor (as an artifact of int8-style dynamic), "
+          "int8-per-block (as MatMulNBits at accuracy level 4)")
+      ->check(
+          CLI::IsMember({"auto", "none", "int8-per-token", "int8-per-tensor", "int8-per-block"}))
+      ->capture_default_str()
+      ->excludes(artifact);
   command->add_option("--against", options.against,
                       "Llama folder to compare with: KL divergence and top-1 agreement");
   command->add_option("--onnxruntime", options.onnxruntime, "ONNX Runtime library for --artifact");
@@ -37,6 +47,7 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
   command->footer(
       "Examples:\n"
       "  edgecompress eval --model llama --text wiki.test.raw\n"
+      "  edgecompress eval --model llama-int8 --text wiki.test.raw --activations int8-per-token\n"
       "  edgecompress eval --artifact out --text val.txt --window 512 --windows 128 --against "
       "llama --json");
   return command;

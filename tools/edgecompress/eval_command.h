@@ -18,6 +18,7 @@ struct EvalOptions {
   std::int64_t window = 2048;
   std::int64_t windows = 0;  ///< 0: all
   std::string window_order = "spread";
+  std::string activations = "auto";
   std::filesystem::path onnxruntime;
   bool json = false;
 };

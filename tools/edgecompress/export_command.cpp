@@ -20,6 +20,14 @@ void refuse_sparse_flags_of_dense(const ExportCommandOptions& options) {
                      "; give --format ", options.format, "-sparse, or leave the flag out"));
 }
 
+void refuse_accuracy_of_standard(const CLI::App& command, const ExportCommandOptions& options) {
+  if (options.format.starts_with("genai")) return;
+  refuse_idle_flags(
+      command, {"--accuracy-level"},
+      concat("it is of MatMulNBits, which only genai formats have, and the format is ",
+             options.format));
+}
+
 }  // namespace
 
 CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
@@ -49,6 +57,15 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
                    "sparse formats: 32 keeps every scale, 16 rounds it and halves its bytes")
       ->check(CLI::IsMember({16, 32}))
       ->capture_default_str();
+  command
+      ->add_option("--int8-style", options.int8_style,
+                   "products of 8-bit weights with one scale a row: weight-only; dynamic: "
+                   "DynamicQuantizeLinear and MatMulInteger, one range for all tokens of a call; "
+                   "dynamic-per-token: MatMulInteger, a range for each token; auto: "
+                   "dynamic-per-token when the folder rounds activations, else weight-only")
+      ->check(
+          CLI::IsMember(std::vector<std::string>(kInt8StyleNames.begin(), kInt8StyleNames.end())))
+      ->capture_default_str();
   command->add_option("--context-length", options.context_length, "tokens the artifact can hold")
       ->check(CLI::PositiveNumber)
       ->default_str("the model's");
@@ -60,8 +77,13 @@ CLI::App* add_export(CLI::App& app, ExportCommandOptions& options) {
       "Examples:\n"
       "  edgecompress export --model llama-int4 -o llama-genai\n"
       "  edgecompress export --model llama-int8 -o llama-onnx --format onnx --context-length 2048\n"
+      "  edgecompress export --model llama-int8 -o llama-w8a8 --format onnx --int8-style "
+      "dynamic-per-token\n"
       "  edgecompress export --model llama-masked-int4 -o llama-sparse --format genai-sparse");
-  command->callback([&options] { refuse_sparse_flags_of_dense(options); });
+  command->callback([command, &options] {
+    refuse_sparse_flags_of_dense(options);
+    refuse_accuracy_of_standard(*command, options);
+  });
   return command;
 }
 
@@ -79,6 +101,7 @@ ExportOptions export_options(const ExportCommandOptions& options, int num_thread
       exporting.sparse->threshold = parse_share(options.sparse_from, "--sparse-from");
     }
   }
+  exporting.activations = rounding_of_int8_style(options.int8_style);
   exporting.context_length = options.context_length;
   exporting.num_threads = num_threads;
   return exporting;

@@ -15,6 +15,7 @@ struct ExportCommandOptions {
   std::string sparse_from;  ///< a share; empty: the measured table
   int scale_bits = 32;
   std::int64_t context_length = 0;
+  std::string int8_style = "auto";
   bool skip_check = false;
   std::filesystem::path onnxruntime;
 };

@@ -18,7 +18,9 @@ struct GenerateOptions {
   std::int64_t top_k = 0;
   double top_p = 1;
   std::uint64_t seed = 0;
-  int threads = 0;  ///< 0: all that the process may use
+  std::int64_t beams = 1;
+  bool special_tokens = false;  ///< printed too
+  int threads = 0;              ///< 0: all that the process may use
   bool json = false;
 };
 

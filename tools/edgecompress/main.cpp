@@ -8,6 +8,7 @@
 #include "edgecompress/engine_launch.h"
 #include "edgecompress/error_report.h"
 #include "edgecompress/interrupt.h"
+#include "edgecompress/run_log.h"
 #include "llama/model_folder.h"
 
 namespace {
@@ -46,6 +47,8 @@ struct Preflight {
   int operator()(const cli::ReportCommandOptions&) const { return 1; }
   int operator()(const cli::DiffCommandOptions&) const { return 1; }
   int operator()(const cli::GenerateOptions&) const { return 1; }
+  int operator()(const cli::StatusOptions&) const { return 1; }
+  int operator()(const cli::LimitsOptions&) const { return 1; }
   int operator()(const cli::PlanCommandOptions& options) const {
     read_recipe(options.recipe, options.overrides);
     if (options.shape.empty()) ModelFolder::open(options.model);
@@ -62,7 +65,7 @@ struct Preflight {
   }
 };
 
-int run(const std::vector<std::string>& arguments) {
+int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
   const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
   if (!command) return 0;
   if (const auto* inspect = std::get_if<cli::InspectOptions>(&*command)) {
@@ -86,6 +89,19 @@ int run(const std::vector<std::string>& arguments) {
   if (const auto* diff = std::get_if<cli::DiffCommandOptions>(&*command)) {
     return cli::run_diff(*diff, std::cout, std::cerr);
   }
+  if (const auto* status = std::get_if<cli::StatusOptions>(&*command)) {
+    cli::run_status(*status, std::cout);
+    return 0;
+  }
+  if (const auto* limits = std::get_if<cli::LimitsOptions>(&*command)) {
+    cli::run_limits(*limits, std::cout);
+    return 0;
+  }
+  const std::filesystem::path log_file = cli::log_file_of(*command);
+  if (!log_file.empty()) {
+    log.open(log_file);
+    log.begin(arguments);
+  }
   const int num_threads = std::visit(Preflight{}, *command);
   cli::start_engine(arguments, num_threads);
 }
@@ -95,8 +111,10 @@ int run(const std::vector<std::string>& arguments) {
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a long run half way
   cli::watch_lost_pages();
+  cli::RunLog log;
   const int code =
-      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv)); }, std::cerr);
+      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv), log); }, std::cerr);
+  log.finish(code);
   if (!std::cout.flush() && code == 0) {
     std::cerr << "error[F-WRITE]: cannot write to standard output" << std::endl;
     return cli::exit_code(ErrorKind::Io);

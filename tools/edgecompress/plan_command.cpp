@@ -7,7 +7,8 @@ namespace edgecompress::cli {
 
 CLI::App* add_plan(CLI::App& app, PlanCommandOptions& options) {
   CLI::App* const command = app.add_subcommand(
-      "plan", "say what a recipe will do to a model: exact sizes, memory, disk; no weight is read");
+      "plan",
+      "say what a recipe will do to a model: exact sizes, memory, disk, time; no weight is read");
   command->add_option("recipe", options.recipe, "recipe file, *.ec.yaml")->required();
   CLI::Option* const model =
       command->add_option("--model", options.model, "Llama folder; only its headers are read");
@@ -18,6 +19,8 @@ CLI::App* add_plan(CLI::App& app, PlanCommandOptions& options) {
   command->add_flag("--tensors", options.tensors, "list what happens to each matrix");
   command->add_flag("--skip-speed-test", options.skip_speed_test,
                     "plan for a run with this flag: no dense artifact on disk");
+  command->add_flag("--skip-time", options.skip_time,
+                    "do not measure how long the run may take; the rest is the same every time");
   command->add_flag("--json", options.json, "print JSON, matrices included");
   command->footer(
       "Examples:\n"

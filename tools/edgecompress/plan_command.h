@@ -15,6 +15,7 @@ struct PlanCommandOptions {
   std::vector<std::string> overrides;
   bool tensors = false;
   bool skip_speed_test = false;
+  bool skip_time = false;
   bool json = false;
 };
 

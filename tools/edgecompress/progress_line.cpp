@@ -61,6 +61,8 @@ bool ProgressLine::is_due(bool new_stage) const {
       return now - start_ >= kQuietAtFirst && (new_stage || now - last_shown_ >= kTerminalInterval);
     case Style::Plain:
       return now - start_ >= kQuietAtFirst && (new_stage || now - last_shown_ >= kPlainInterval);
+    case Style::Every:
+      return true;
     case Style::Json:
       return new_stage || now - last_shown_ >= kTerminalInterval;
     case Style::None:

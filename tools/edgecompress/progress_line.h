@@ -9,10 +9,11 @@
 namespace edgecompress::cli {
 
 /// Shows progress on a stream once work has taken two seconds: a living line on a terminal, a plain
-/// line per stage and every ten seconds otherwise, or a JSON object per line at once.
+/// line per stage and every ten seconds otherwise; or at once, a plain line (Every) or a JSON
+/// object per step.
 class ProgressLine {
  public:
-  enum class Style { Terminal, Plain, Json, None };
+  enum class Style { Terminal, Plain, Every, Json, None };
 
   /// "auto", "tty", "plain", "json" or "none"; auto is a living line on a terminal that is not
   /// TERM=dumb, else plain.

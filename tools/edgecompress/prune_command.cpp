@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
 #include "methods/method_names.h"
+#include "recipe/mask_pattern.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -15,6 +16,7 @@ StructuredScore parse_score(const std::string& name, std::uint64_t seed) {
   if (name == "magnitude-l2") return MagnitudeScore{.norm = 2};
   if (name == "output-error") return OutputErrorScore{};
   if (name == "fluctuation") return FluctuationScore{};
+  if (name == "taylor") return TaylorScore{};
   if (name == "random") return RandomScore{.seed = seed};
   return ActivationScore{};
 }
@@ -26,8 +28,27 @@ Repair parse_repair(const std::string& name) {
                                    : Repair::None;
 }
 
+CutRepair repair_of(const PruneOptions& options, const StructuredScore& score) {
+  if (options.repair.empty()) return default_repair(score);
+  if (options.repair == "reconstruction") return CutRepair::Reconstruction;
+  return parse_repair<CutRepair>(options.repair);
+}
+
+ReconstructionOptions reconstruction_of(const PruneOptions& options) {
+  if (options.repair != "reconstruction" &&
+      (options.repair_epochs || options.repair_learning_rate)) {
+    throw Error(ErrorKind::Usage, "U-NOTHING",
+                "--repair-epochs and --repair-learning-rate need --repair reconstruction: no other "
+                "repair trains");
+  }
+  const ReconstructionOptions defaults;
+  return {.epochs = options.repair_epochs.value_or(defaults.epochs),
+          .learning_rate = options.repair_learning_rate.value_or(defaults.learning_rate),
+          .seed = options.seed};
+}
+
 bool cuts_parts(const PruneOptions& options) {
-  return !options.heads.empty() || !options.channels.empty();
+  return !options.heads.empty() || !options.query_heads.empty() || !options.channels.empty();
 }
 
 double parse_share_or_none(const std::string& text, const std::string& flag) {
@@ -35,14 +56,58 @@ double parse_share_or_none(const std::string& text, const std::string& flag) {
 }
 
 std::optional<PartShares> parts_of(const PruneOptions& options) {
-  if (!cuts_parts(options)) return std::nullopt;
-  if (!options.ratio.empty()) {
+  const bool by_lists = !options.head_lists.empty();
+  if (!options.ratio.empty() && (by_lists || cuts_parts(options))) {
     throw Error(ErrorKind::Usage, "U-SHARE",
-                "--ratio beside --heads or --channels: these name what to remove of each part, so "
-                "leave --ratio away");
+                "--ratio beside --heads, --query-heads, --channels or --prune-heads: these name "
+                "what to remove of each part, so leave --ratio away");
   }
+  if (by_lists && (!options.heads.empty() || !options.query_heads.empty())) {
+    throw Error(ErrorKind::Usage, "U-SHARE",
+                "--prune-heads beside --heads or --query-heads: the lists name the heads that go, "
+                "so leave the shares away");
+  }
+  if (!cuts_parts(options)) return std::nullopt;
   return PartShares{.kv_groups = parse_share_or_none(options.heads, "--heads"),
-                    .channels = parse_share_or_none(options.channels, "--channels")};
+                    .channels = parse_share_or_none(options.channels, "--channels"),
+                    .query_heads = parse_share_or_none(options.query_heads, "--query-heads")};
+}
+
+/// The whole text as a number that is not negative.
+std::optional<std::int64_t> parse_index(std::string_view text) {
+  std::int64_t index = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), index);
+  const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size();
+  return whole && index >= 0 ? std::optional(index) : std::nullopt;
+}
+
+/// Adds "BLOCK:HEAD,HEAD" to the lists; false when it is not of that form.
+bool add_head_list(std::string_view text, HeadLists& lists) {
+  const std::size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return false;
+  const auto block = parse_index(text.substr(0, colon));
+  if (!block) return false;
+  std::string_view rest = text.substr(colon + 1);
+  while (true) {
+    const std::size_t comma = rest.find(',');
+    const auto head = parse_index(rest.substr(0, comma));
+    if (!head) return false;
+    lists[*block].push_back(*head);
+    if (comma == std::string_view::npos) return true;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+HeadLists head_lists_of(const PruneOptions& options) {
+  HeadLists lists;
+  for (const std::string& text : options.head_lists) {
+    if (add_head_list(text, lists)) continue;
+    throw Error(ErrorKind::Usage, "U-HEADS",
+                concat("--prune-heads: expected a decoder block and its heads, for example 0:0,1, "
+                       "found \"",
+                       text, "\""));
+  }
+  return lists;
 }
 
 DropLayersStep drop_layers_of(const PruneOptions& options) {
@@ -56,10 +121,15 @@ DropLayersStep drop_layers_of(const PruneOptions& options) {
 
 void refuse_idle_allocation(const PruneOptions& options) {
   const bool per_layer = options.allocation == "per-layer";
-  if (per_layer && options.ratio.empty()) {
+  if (per_layer && options.ratio.empty() && options.heads.empty() && options.channels.empty()) {
     throw Error(ErrorKind::Usage, "U-NOTHING",
-                "--allocation per-layer decides what goes of each block: give --ratio, not --heads "
-                "or --channels");
+                "--allocation per-layer spreads a share over the blocks: give --ratio, --heads or "
+                "--channels");
+  }
+  if (per_layer && (!options.query_heads.empty() || !options.head_lists.empty())) {
+    throw Error(ErrorKind::Usage, "U-SHARE",
+                "--allocation per-layer decides how many KV groups and channels each block keeps; "
+                "leave --query-heads and --prune-heads away");
   }
   if (!per_layer && (options.protect_first > 0 || options.protect_last > 0)) {
     throw Error(ErrorKind::Usage, "U-NOTHING",
@@ -68,36 +138,43 @@ void refuse_idle_allocation(const PruneOptions& options) {
   }
 }
 
-/// Two positive integers around a separator, "2:4" or "16x1".
-std::optional<std::pair<std::int64_t, std::int64_t>> parse_pair(const std::string& text,
-                                                                char separator) {
-  const std::size_t at = text.find(separator);
-  if (at == std::string::npos) return std::nullopt;
-  std::int64_t first = 0;
-  std::int64_t second = 0;
-  const char* const middle = text.data() + at;
-  const char* const end = text.data() + text.size();
-  const auto left = std::from_chars(text.data(), middle, first);
-  const auto right = std::from_chars(middle + 1, end, second);
-  const bool whole = left.ec == std::errc() && left.ptr == middle && right.ec == std::errc() &&
-                     right.ptr == end && first > 0 && second > 0;
-  if (!whole) return std::nullopt;
-  return std::pair{first, second};
+SparsityPattern mask_pattern_of(const PruneOptions& options) {
+  const double sparsity = parse_share(options.mask_sparsity, "--mask-sparsity");
+  if (const auto pattern = parse_mask_pattern(options.mask_pattern, sparsity)) return *pattern;
+  throw Error(
+      ErrorKind::Usage, "U-PATTERN",
+      concat("--mask: expected ", kMaskPatternForms, ", found \"", options.mask_pattern, "\""));
 }
 
-SparsityPattern parse_pattern(const std::string& name, double sparsity) {
-  if (name == "unstructured") return Unstructured{.sparsity = sparsity};
-  if (name == "per-row") return PerRow{.sparsity = sparsity};
-  if (const auto run = parse_pair(name, ':'); run && run->first < run->second) {
-    return NofM{.keep = run->first, .of = run->second};
+bool has_cut(const PruneOptions& options) {
+  return !options.ratio.empty() || cuts_parts(options) || !options.head_lists.empty();
+}
+
+/// Flags of a cut or a mask that is not asked for, and those that another flag leaves without use.
+void refuse_unused_flags(const CLI::App& command, const PruneOptions& options) {
+  if (!has_cut(options)) {
+    refuse_idle_flags(command,
+                      {"--target", "--score", "--repair", "--repair-epochs",
+                       "--repair-learning-rate", "--channel-multiple", "--seed"},
+                      "it is of a cut, which --ratio, --heads, --query-heads, --prune-heads or "
+                      "--channels asks for");
   }
-  if (const auto tile = parse_pair(name, 'x')) {
-    return Blocks{.rows = tile->first, .columns = tile->second, .sparsity = sparsity};
+  if (cuts_parts(options) && options.ratio.empty()) {
+    refuse_idle_flags(command, {"--target"},
+                      "it says what --ratio counts; --heads and --channels count themselves");
   }
-  throw Error(ErrorKind::Usage, "U-PATTERN",
-              concat("--mask: expected unstructured, per-row, N:M (for example 2:4) or RxC (for "
-                     "example 16x1), found \"",
-                     name, "\""));
+  if (options.score != "random") {
+    refuse_idle_flags(command, {"--seed"}, "only --score random draws numbers");
+  }
+  if (options.mask_pattern.empty()) {
+    refuse_idle_flags(
+        command,
+        {"--mask-sparsity", "--mask-method", "--mask-repair", "--mask-allocation", "--mask-target"},
+        "it is of a mask, which --mask asks for");
+  } else if (std::holds_alternative<NofM>(mask_pattern_of(options))) {
+    refuse_idle_flags(command, {"--mask-sparsity"},
+                      concat("--mask ", options.mask_pattern, " says itself how much it drops"));
+  }
 }
 
 }  // namespace
@@ -134,24 +211,45 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--heads", options.heads,
                       "instead of --ratio: share of the KV groups, with their query heads");
+  command->add_option("--query-heads", options.query_heads,
+                      "instead of --ratio: share of the query heads of each KV group that stays");
+  command->add_option(
+      "--prune-heads", options.head_lists,
+      "BLOCK:HEAD,HEAD: these query heads of this decoder block, counted from 0; may "
+      "be given several times");
   command->add_option("--channels", options.channels,
                       "instead of --ratio: share of the FFN channels");
   command->add_option("--target", options.target, "what --ratio counts: parameters or flops")
       ->check(CLI::IsMember({"parameters", "flops"}))
       ->capture_default_str();
   command
-      ->add_option("--score", options.score,
-                   "output-error, activation, fluctuation, magnitude-l2, magnitude-l1 or random")
-      ->check(CLI::IsMember(
-          {"output-error", "activation", "fluctuation", "magnitude-l2", "magnitude-l1", "random"}))
+      ->add_option(
+          "--score", options.score,
+          "output-error, taylor, activation, fluctuation, magnitude-l2, magnitude-l1 or random")
+      ->check(CLI::IsMember({"output-error", "taylor", "activation", "fluctuation", "magnitude-l2",
+                             "magnitude-l1", "random"}))
       ->capture_default_str();
-  command->add_option("--seed", options.seed, "of the random score")->capture_default_str();
+  command
+      ->add_option("--seed", options.seed,
+                   "of the random score, and of the order of windows in a reconstruction")
+      ->capture_default_str();
   command
       ->add_option("--repair", options.repair,
                    "none; least-squares: solve o_proj and down_proj for the uncut layer's outputs; "
-                   "dense-outputs: for the dense model's hidden states")
-      ->check(CLI::IsMember({"none", "least-squares", "dense-outputs"}))
+                   "dense-outputs: for the dense model's hidden states; reconstruction: the same, "
+                   "then train the whole block for them")
+      ->check(CLI::IsMember({"none", "least-squares", "dense-outputs", "reconstruction"}))
       ->default_str("least-squares when the score needs calibration text");
+  command
+      ->add_option("--repair-epochs", options.repair_epochs,
+                   "of --repair reconstruction: times over the calibration text")
+      ->check(CLI::Range(1, 1000))
+      ->default_str(std::to_string(ReconstructionOptions{}.epochs));
+  command
+      ->add_option("--repair-learning-rate", options.repair_learning_rate,
+                   "of --repair reconstruction, at the start")
+      ->check(CLI::Range(0.0, 1.0))
+      ->default_str(concat(ReconstructionOptions{}.learning_rate));
   command
       ->add_option("--channel-multiple", options.channel_multiple,
                    "FFN widths are rounded to a multiple of this")
@@ -192,6 +290,7 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       "  edgecompress prune --model llama -o small --ratio 20% --score magnitude-l2 --mask "
       "unstructured "
       "--mask-sparsity 40%");
+  command->callback([command, &options] { refuse_unused_flags(*command, options); });
   return command;
 }
 
@@ -201,10 +300,8 @@ Recipe prune_recipe(const PruneOptions& options) {
     recipe.steps.push_back({.id = "drop", .action = drop_layers_of(options)});
   }
   refuse_idle_allocation(options);
-  if (!options.ratio.empty() || cuts_parts(options)) {
+  if (has_cut(options)) {
     const StructuredScore score = parse_score(options.score, options.seed);
-    const CutRepair repair =
-        options.repair.empty() ? default_repair(score) : parse_repair<CutRepair>(options.repair);
     recipe.steps.push_back(
         {.id = "prune",
          .action = PruneStep{
@@ -213,7 +310,9 @@ Recipe prune_recipe(const PruneOptions& options) {
                                                          : StructuredTarget::Parameters,
                      .ratio = parse_share_or_none(options.ratio, "--ratio"),
                      .parts = parts_of(options),
-                     .repair = repair,
+                     .heads_to_prune = head_lists_of(options),
+                     .repair = repair_of(options, score),
+                     .reconstruction = reconstruction_of(options),
                      .channel_multiple = options.channel_multiple,
                      .allocation = options.allocation == "per-layer" ? CutAllocation::PerLayer
                                                                      : CutAllocation::Uniform,
@@ -222,8 +321,7 @@ Recipe prune_recipe(const PruneOptions& options) {
   }
   if (!options.mask_pattern.empty()) {
     MaskStep mask{.method = MagnitudeMask{},
-                  .pattern = parse_pattern(options.mask_pattern,
-                                           parse_share(options.mask_sparsity, "--mask-sparsity")),
+                  .pattern = mask_pattern_of(options),
                   .targets = {.match = {"*"}}};
     if (!options.mask_targets.empty()) mask.targets.match = options.mask_targets;
     if (options.mask_method == "wanda") mask.method = WandaMask{};
@@ -240,9 +338,11 @@ Recipe prune_recipe(const PruneOptions& options) {
     recipe.steps.push_back({.id = "mask", .action = mask});
   }
   if (recipe.steps.empty()) {
-    throw Error(ErrorKind::Usage, "U-NOTHING",
-                "nothing to do: give --ratio (or --heads and --channels) for a structured cut, "
-                "--drop-layers for whole blocks, --mask for a mask, or several of them");
+    throw Error(
+        ErrorKind::Usage, "U-NOTHING",
+        "nothing to do: give --ratio (or --heads, --query-heads, --channels, --prune-heads) for "
+        "a structured cut, "
+        "--drop-layers for whole blocks, --mask for a mask, or several of them");
   }
   add_gates(options.gates, recipe);
   return recipe;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,13 +21,17 @@ struct PruneOptions {
   std::string allocation = "uniform";
   std::int64_t protect_first = 0;
   std::int64_t protect_last = 0;
-  std::string ratio;     ///< empty: no structured cut
-  std::string heads;     ///< empty: as the ratio says
-  std::string channels;  ///< the same
+  std::string ratio;                    ///< empty: no structured cut
+  std::string heads;                    ///< empty: as the ratio says
+  std::string query_heads;              ///< the same, inside KV groups
+  std::string channels;                 ///< the same
+  std::vector<std::string> head_lists;  ///< "BLOCK:HEAD,HEAD"
   std::string target = "parameters";
   std::string score = "activation";
   std::uint64_t seed = 0;
   std::string repair;  ///< empty: the score's own
+  std::optional<std::int64_t> repair_epochs;
+  std::optional<double> repair_learning_rate;
   std::int64_t channel_multiple = 32;
   std::string mask_pattern;  ///< empty: no mask
   std::string mask_sparsity = "50%";

@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
+#include "edgecompress/recover_command.h"
+#include "recipe/fields.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -54,12 +56,94 @@ RtnOptions rtn_options(const QuantizeOptions& options) {
   return {.clip = options.clip == "weight-error" ? ClipSearch::WeightError : ClipSearch::None};
 }
 
+SmoothQuantOptions smoothquant_options(const QuantizeOptions& options) {
+  if (options.activations == "none") {
+    throw Error(ErrorKind::Usage, "U-SMOOTH",
+                "--method smoothquant moves the outliers of inputs that are rounded, but "
+                "--activations is none; give --activations int8-per-token, or use awq");
+  }
+  if (!options.clip.empty()) refuse_clip(options, "it does not choose the ranges");
+  return {.rounding = options.rounding == "gptq" ? SmoothRounding::Gptq : SmoothRounding::Nearest};
+}
+
 QuantizeMethod parse_method(const QuantizeOptions& options) {
   if (options.method == "gptq") return gptq_options(options);
   if (options.method == "awq") return awq_options(options);
   if (options.method == "rtn") return rtn_options(options);
+  if (options.method == "smoothquant") return smoothquant_options(options);
   if (!options.clip.empty()) refuse_clip(options, "it finds each group's range itself");
   return HqqOptions{.iterations = options.hqq_iterations};
+}
+
+std::optional<SizeTarget> size_target(const QuantizeOptions& options) {
+  if (options.target_bpw > 0) return BitsPerWeight{options.target_bpw};
+  if (options.target_size.empty()) return std::nullopt;
+  const std::optional<double> bytes = parse_size(options.target_size);
+  if (!bytes) {
+    throw Error(ErrorKind::Usage, "U-TARGET",
+                concat("--target-size: expected a size such as 12MB or 4GiB, found \"",
+                       options.target_size, "\""));
+  }
+  return TotalBytes{static_cast<std::int64_t>(*bytes)};
+}
+
+HeadRounding head_rounding(const QuantizeOptions& options) {
+  if (options.head_rounding == "nearest") return HeadRounding::Nearest;
+  const bool knows_inputs = options.method == "gptq" || options.method == "awq";
+  if (!knows_inputs || options.head_bits == "none") {
+    throw Error(ErrorKind::Usage, "U-HEAD",
+                concat("--head-rounding gptq does not go with ",
+                       knows_inputs ? "--head-bits none: a floating head is not rounded"
+                                    : concat("--method ", options.method,
+                                             ": it needs the inputs that gptq and awq gather")));
+  }
+  return HeadRounding::Gptq;
+}
+
+PrecisionRule precision_rule(const QuantizeOptions& options) {
+  if (options.precision == "uniform") return PrecisionRule::Uniform;
+  if (options.head_bits == "4") {
+    throw Error(ErrorKind::Usage, "U-PRECISION",
+                "--precision outer-8bit keeps the head at 8 bits; leave out --head-bits 4");
+  }
+  return PrecisionRule::OuterDown;
+}
+
+/// The flags that choose grids by measured error.
+void add_target_flags(CLI::App& command, QuantizeOptions& options) {
+  CLI::Option* const size = command.add_option(
+      "--target-size", options.target_size,
+      "choose each layer's grid by its measured error, so that the exported artifact takes at most "
+      "so much: 12MB, 4GiB; needs --calibration");
+  CLI::Option* const bits =
+      command
+          .add_option("--target-bpw", options.target_bpw,
+                      "the same, for at most so many bits a weight of the linear layers, scales "
+                      "counted: 4.5")
+          ->check(CLI::PositiveNumber);
+  size->excludes(bits);
+  for (CLI::Option* const target : {size, bits}) {
+    for (const char* const chosen : {"--bits", "--group-size", "--precision"}) {
+      target->excludes(command.get_option(chosen));
+    }
+  }
+}
+
+/// Flags of other methods than the one that is chosen.
+void refuse_other_methods(const CLI::App& command, const QuantizeOptions& options) {
+  const auto only_with = [&](const char* method, std::initializer_list<const char*> flags) {
+    if (options.method == method) return;
+    refuse_idle_flags(
+        command, flags,
+        concat("only --method ", method, " reads it, and the method is ", options.method));
+  };
+  only_with("gptq", {"--no-act-order", "--damping", "--refine-rounds", "--on-singular"});
+  only_with("hqq", {"--hqq-iterations"});
+  if (options.method != "smoothquant") only_with("awq", {"--rounding"});
+  if (options.qat == "never") {
+    refuse_idle_flags(command, {"--training", "--qat-phases"},
+                      "--qat is never, so nothing is trained");
+  }
 }
 
 RecoverStep qat_step(const QuantizeOptions& options) {
@@ -74,6 +158,7 @@ RecoverStep qat_step(const QuantizeOptions& options) {
   }
   step.choice.options.zeros = ZeroWeights::Free;
   if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
+  step.choice.options.phases = training_phases(options.qat_phases);
   return step;
 }
 
@@ -89,8 +174,9 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
           "--method", options.method,
           "rtn: round to nearest, needs no text; hqq: fit the grids first, needs no text; "
           "gptq: compensate each rounding error, needs --calibration; awq: scale the inputs that "
-          "matter up first, needs --calibration")
-      ->check(CLI::IsMember({"rtn", "hqq", "gptq", "awq"}))
+          "matter up first, needs --calibration; smoothquant: move the outliers of rounded inputs "
+          "into the weights first, needs --calibration and --activations int8-per-token")
+      ->check(CLI::IsMember({"rtn", "hqq", "gptq", "awq", "smoothquant"}))
       ->capture_default_str();
   command->add_option("--bits", options.bits, "bits of the linear layers' weights: 4 or 8")
       ->check(CLI::IsMember({4, 8}))
@@ -135,7 +221,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->capture_default_str();
   command
       ->add_option("--rounding", options.rounding,
-                   "awq: how the scaled weights are rounded: nearest or gptq")
+                   "awq, smoothquant: how the scaled weights are rounded: nearest or gptq")
       ->check(CLI::IsMember({"nearest", "gptq"}))
       ->capture_default_str();
   command->add_option("--embedding-bits", options.embedding_bits, "8, 4 or none")
@@ -146,15 +232,40 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
                    "8, 4 or none; a tied head follows the embedding")
       ->check(CLI::IsMember({"8", "4", "none"}))
       ->capture_default_str();
+  command
+      ->add_option("--head-rounding", options.head_rounding,
+                   "how a head that is not tied is rounded: nearest, or gptq on the final hidden "
+                   "states; with gptq and awq")
+      ->check(CLI::IsMember({"nearest", "gptq"}))
+      ->capture_default_str();
+  command
+      ->add_option("--precision", options.precision,
+                   "outer-8bit: 8 bits for the head and for down_proj of the first and last eighth "
+                   "of the blocks; needs no text")
+      ->check(CLI::IsMember({"uniform", "outer-8bit"}))
+      ->capture_default_str();
+  add_target_flags(*command, options);
   command->add_option(
       "--keep", options.keep,
       "layers that stay floating, for example '*.down_proj'; may be given several times");
+  command
+      ->add_option("--activations", options.activations,
+                   "how the quantized layers of the decoder blocks round what they read: none, or "
+                   "int8-per-token (W8A8 and W4A8; the folder says so, and eval and export follow)")
+      ->check(CLI::IsMember({"none", "int8-per-token"}))
+      ->capture_default_str();
   command
       ->add_option(
           "--qat", options.qat,
           "train afterwards, as `recover` does: auto (only when the perplexity rose by more "
           "than 1 %), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  command
+      ->add_option("--qat-phases", options.qat_phases,
+                   "what --qat trains: end-to-end, blocks (each on the dense block's outputs) or "
+                   "both")
+      ->check(CLI::IsMember({"end-to-end", "blocks", "both"}))
       ->capture_default_str();
   command->add_option("--training", options.training_text, "UTF-8 text that --qat trains on")
       ->default_str("the calibration text");
@@ -167,10 +278,14 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       "Examples:\n"
       "  edgecompress quantize --model llama -o llama-gptq --method gptq --calibration calib.txt "
       "--asymmetric\n"
+      "  edgecompress quantize --model llama -o llama-mixed --method gptq --calibration "
+      "calib.jsonl "
+      "--asymmetric --target-size 12MB\n"
       "  edgecompress quantize --model llama -o llama-int4 --bits 4 --group-size 64 --clip "
       "weight-error\n"
       "  edgecompress quantize --model llama -o llama-int8 --bits 8 --group-size channel --text "
       "val.txt");
+  command->callback([command, &options] { refuse_other_methods(*command, options); });
   return command;
 }
 
@@ -184,6 +299,10 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
       .symmetry = options.asymmetric ? Symmetry::Asymmetric : Symmetry::Symmetric};
   step.embedding = table_scheme(options.embedding_bits);
   step.head = table_scheme(options.head_bits);
+  step.head_rounding = head_rounding(options);
+  step.precision = precision_rule(options);
+  step.size_target = size_target(options);
+  step.activations = activation_of_name(options.activations).value_or(ActivationRounding::None);
   if (!options.keep.empty()) {
     step.rules.push_back(
         {.targets = {.match = options.keep, .except = {}}, .scheme = {}, .optional = false});

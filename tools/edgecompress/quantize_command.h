@@ -28,7 +28,13 @@ struct QuantizeOptions {
   std::string rounding = "nearest";  ///< of awq
   std::string embedding_bits = "8";  ///< or "none"
   std::string head_bits = "8";       ///< or "none"
+  std::string head_rounding = "nearest";
+  std::string precision = "uniform";
+  std::string target_size;  ///< "12MB"; empty: none
+  double target_bpw = 0;    ///< bits per weight; 0: none
+  std::string activations = "none";
   std::string qat = "never";
+  std::string qat_phases = "end-to-end";
   std::filesystem::path training_text;  ///< empty: the calibration text
   std::vector<std::string> keep;        ///< patterns of modules that stay floating
 };

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/staged_output.h"
 #include "edgecompress/error_report.h"
 #include "edgecompress/shared_options.h"
@@ -18,12 +19,15 @@
 #include "recipe/lock.h"
 #include "recipe/recipe.h"
 #include "recipe/yaml_text.h"
+#include "report/read_report.h"
 
 namespace edgecompress::cli {
 namespace {
 
 using Action = RecipeCommandOptions::Action;
 namespace fs = std::filesystem;
+
+constexpr std::uint64_t kReportLimit = std::uint64_t{1} << 28;
 
 std::vector<NamedMatrix> matrices_of(const fs::path& model) {
   std::vector<NamedMatrix> out;
@@ -140,7 +144,12 @@ void lock(const RecipeCommandOptions& options, std::ostream& out) {
   check_targets(recipe, matrices);
   check_texts(recipe);
   const fs::path path = lock_path(options);
-  write_file_atomically(path, locked_recipe(recipe, options.model, path));
+  std::optional<Report> report;
+  if (!options.report.empty()) {
+    report = read_report(read_text_file(options.report, kReportLimit), options.report.string());
+  }
+  write_file_atomically(path,
+                        locked_recipe(recipe, options.model, path, report ? &*report : nullptr));
   out << "wrote " << path.string() << "\n";
 }
 
@@ -224,6 +233,9 @@ CLI::App* add_recipe(CLI::App& app, RecipeCommandOptions& options) {
   locks->add_option("--model", options.model, "Llama folder; read whole")->required();
   locks->add_option("-o,--output", options.output,
                     "file to write; default NAME.lock.yaml beside it");
+  locks->add_option("--report", options.report,
+                    "report.json of a run of this recipe: the grids that its size target chose "
+                    "become rules");
   add_override_flags(*locks, options.overrides);
   locks->footer(
       "Examples:\n"

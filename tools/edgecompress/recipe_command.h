@@ -16,6 +16,7 @@ struct RecipeCommandOptions {
   std::vector<std::string> overrides;
   std::filesystem::path model;   ///< empty: none
   std::filesystem::path output;  ///< of lock; empty: beside the recipe
+  std::filesystem::path report;  ///< of lock: freezes the grids it states; empty: none
   bool strict = false;
   bool effective = false;
   bool origin = false;

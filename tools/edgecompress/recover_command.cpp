@@ -6,6 +6,26 @@ namespace {
 void add_training_flags(CLI::App& command, RecoverOptions& options) {
   TrainingOptions& training = options.training;
   command
+      .add_option("--phases", options.phases,
+                  "end-to-end: the whole model; blocks: each decoder block on the outputs of the "
+                  "teacher's; both: the blocks first")
+      ->check(CLI::IsMember({"end-to-end", "blocks", "both"}))
+      ->capture_default_str();
+  command
+      .add_option("--block-epochs", training.blocks.epochs, "passes of each block over the text")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command
+      .add_option("--block-learning-rate", training.blocks.learning_rate,
+                  "of weights, while blocks are trained")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  command
+      .add_option("--block-scale-learning-rate", training.blocks.scale_learning_rate,
+                  "of scales, zero points and norms, while blocks are trained")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  command
       .add_option("--train", options.part,
                   "auto: the scales of a quantized model, else the weights; scales: codes stay; "
                   "weights: those of quantized layers through their codes")
@@ -78,6 +98,11 @@ CLI::App* add_recover(CLI::App& app, RecoverOptions& options) {
   return command;
 }
 
+TrainingPhases training_phases(const std::string& name) {
+  if (name == "blocks") return TrainingPhases::Blocks;
+  return name == "both" ? TrainingPhases::Both : TrainingPhases::EndToEnd;
+}
+
 TrainingChoice training_choice(const RecoverOptions& options) {
   TrainingChoice choice{.part = {}, .loss = {}, .options = options.training};
   if (options.part != "auto") {
@@ -86,6 +111,7 @@ TrainingChoice training_choice(const RecoverOptions& options) {
   if (options.loss != "auto") {
     choice.loss = options.loss == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
   }
+  choice.options.phases = training_phases(options.phases);
   choice.options.zeros = options.zeros == "keep" ? ZeroWeights::Keep : ZeroWeights::Free;
   choice.options.held_out_share = parse_share(options.held_out, "--held-out");
   return choice;

@@ -16,6 +16,7 @@ struct RecoverOptions {
   std::filesystem::path training_text;
   std::int64_t samples = 0;  ///< 0: all
   std::int64_t sequence_length = 512;
+  std::string phases = "end-to-end";
   std::string part = "auto";
   std::string loss = "auto";
   std::string zeros = "keep";
@@ -24,6 +25,9 @@ struct RecoverOptions {
 };
 
 CLI::App* add_recover(CLI::App& app, RecoverOptions& options);
+
+/// end-to-end, blocks or both.
+TrainingPhases training_phases(const std::string& name);
 
 /// What these flags ask for. Throws Error{Usage}.
 TrainingChoice training_choice(const RecoverOptions& options);

@@ -7,7 +7,7 @@
 namespace edgecompress::cli {
 namespace {
 
-constexpr std::array<std::string_view, 24> kNeutral{"--model",
+constexpr std::array<std::string_view, 27> kNeutral{"--model",
                                                     "--output",
                                                     "-o",
                                                     "--overwrite",
@@ -24,6 +24,9 @@ constexpr std::array<std::string_view, 24> kNeutral{"--model",
                                                     "--progress",
                                                     "-q",
                                                     "--quiet",
+                                                    "-v",
+                                                    "--verbose",
+                                                    "--log-file",
                                                     "--max-ppl-increase",
                                                     "--max-kl",
                                                     "--min-top1",

@@ -24,7 +24,14 @@ void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
       ->check(CLI::IsMember({"auto", "tty", "plain", "json", "none"}))
       ->envname("EDGECOMPRESS_PROGRESS")
       ->capture_default_str();
-  command.add_flag("-q,--quiet", flags.quiet, "no progress; errors and results only");
+  CLI::Option* const quiet =
+      command.add_flag("-q,--quiet", flags.quiet, "no progress; errors and results only");
+  command
+      .add_flag("-v,--verbose", flags.verbose,
+                "a line for every step, and first what the run may use")
+      ->excludes(quiet);
+  command.add_option("--log-file", flags.log_file,
+                     "append messages and every step with its time to this file");
 }
 
 void add_memory_flag(CLI::App& command, ComputeFlags& flags) {
@@ -57,7 +64,8 @@ void add_dry_run_flag(CLI::App& command, OutputFlags& flags) {
 
 void add_calibration_flags(CLI::App& command, CalibrationFlags& flags) {
   command.add_option("--calibration", flags.text,
-                     "UTF-8 text for methods that look at activations");
+                     "UTF-8 text for methods that look at activations, or JSON lines (*.jsonl) "
+                     "with \"text\" or \"input_ids\"");
   command.add_option("--samples", flags.samples, "calibration samples")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -82,6 +90,15 @@ void add_override_flags(CLI::App& command, std::vector<std::string>& overrides) 
                   "change the recipe: PATH=VALUE, as steps.quant.quantize.weights.bits=8; may be "
                   "given several times")
       ->allow_extra_args(false);
+}
+
+void refuse_idle_flags(const CLI::App& command, std::initializer_list<const char*> flags,
+                       const std::string& why) {
+  for (const char* flag : flags) {
+    if (command.count(flag) == 0) continue;
+    throw Error(ErrorKind::Usage, "U-IDLE",
+                concat(flag, " would change nothing: ", why, "; leave it out"));
+  }
 }
 
 double parse_share(const std::string& text, const std::string& flag) {

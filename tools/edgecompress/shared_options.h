@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ struct ComputeFlags {
   std::string dtype = "f32";      ///< of products: "f32" or "bf16"
   std::string progress = "auto";  ///< as ProgressLine::style_of takes it
   bool quiet = false;
+  bool verbose = false;
+  std::filesystem::path log_file;  ///< empty: none
 };
 void add_compute_flags(CLI::App& command, ComputeFlags& flags);
 
@@ -57,6 +60,12 @@ void add_score_flags(CLI::App& command, ScoreFlags& flags);
 
 /// --set, repeatable: changes of a recipe, "path=value".
 void add_override_flags(CLI::App& command, std::vector<std::string>& overrides);
+
+/// Refuses those of `flags` that were given, as they would change nothing.
+/// why: "only --method gptq reads it, and the method is rtn". Throws Error{Usage} U-IDLE naming the
+/// first of them.
+void refuse_idle_flags(const CLI::App& command, std::initializer_list<const char*> flags,
+                       const std::string& why);
 
 /// "20%" or "0.2" as a share. Throws Error{Usage} naming `flag` outside [0, 1).
 double parse_share(const std::string& text, const std::string& flag);

@@ -1,7 +1,7 @@
 """Perplexity against what is kept, for every way that edgecompress removes weights.
 
 Usage: front.py measure RESULTS.csv --model DIR --calibration TEXT --text TEXT [--edgecompress PROGRAM] [--samples N]
-                [--windows N] [--threads N] [--ratios 10,30,50] [--only NAME]
+                [--windows N] [--window TOKENS] [--threads N] [--ratios 10,30,50] [--only NAME]
        front.py draw RESULTS.csv PICTURE.svg
        front.py table RESULTS.csv
 
@@ -22,6 +22,7 @@ import tempfile
 
 LEAST_SQUARES = ["--repair", "least-squares"]
 DENSE = ["--repair", "dense-outputs"]
+RECONSTRUCTION = ["--repair", "reconstruction"]
 PER_LAYER = ["--allocation", "per-layer"]
 MASK = ["--mask", "unstructured", "--mask-method"]
 SPARSEGPT = [*MASK, "sparsegpt"]
@@ -34,10 +35,13 @@ METHODS = [
     ("cut", "activation, no repair", ["--score", "activation", "--repair", "none"], "--ratio"),
     ("cut", "fluctuation, least squares", ["--score", "fluctuation", *LEAST_SQUARES], "--ratio"),
     ("cut", "activation, least squares", ["--score", "activation", *LEAST_SQUARES], "--ratio"),
+    ("cut", "taylor, least squares", ["--score", "taylor", *LEAST_SQUARES], "--ratio"),
     ("cut", "output-error", ["--score", "output-error"], "--ratio"),
     ("cut", "output-error, dense outputs", ["--score", "output-error", *DENSE], "--ratio"),
     ("cut", "output-error, per layer", ["--score", "output-error", *PER_LAYER], "--ratio"),
     ("cut", "output-error, per layer, dense outputs", ["--score", "output-error", *PER_LAYER, *DENSE], "--ratio"),
+    ("cut", "output-error, reconstruction", ["--score", "output-error", *RECONSTRUCTION], "--ratio"),
+    ("cut", "output-error, per layer, reconstruction", ["--score", "output-error", *PER_LAYER, *RECONSTRUCTION], "--ratio"),
     ("cut", "whole blocks", [], "--drop-layers"),
     ("mask", "magnitude", [*MASK, "magnitude"], "--mask-sparsity"),
     ("mask", "wanda", ["--mask", "per-row", "--mask-method", "wanda"], "--mask-sparsity"),
@@ -72,7 +76,7 @@ def amount(flag, percent, blocks):
 
 def run(options, flags, output):
     command = [options.edgecompress, "prune", "--model", options.model, "-o", str(output), *flags, "--text", options.text,
-               "--windows", str(options.windows), "--samples", str(options.samples), "--threads", str(options.threads),
+               "--windows", str(options.windows), "--window", str(options.window), "--samples", str(options.samples), "--threads", str(options.threads),
                "--json"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -192,6 +196,7 @@ def main():
     command.add_argument("--edgecompress", default="build/release/bin/edgecompress")
     command.add_argument("--samples", type=int, default=128)
     command.add_argument("--windows", type=int, default=128)
+    command.add_argument("--window", type=int, default=512)
     command.add_argument("--threads", type=int, default=1)
     command.add_argument("--ratios", default="10,20,30,40,50")
     command.add_argument("--only", default="")

@@ -48,6 +48,8 @@ class Protocol:
         (work / "val.txt").write_bytes((data / "text" / self.texts["evaluation"]).read_bytes())
         text = (data / "text" / self.texts["calibration"]).read_bytes().decode()
         (work / "calib.txt").write_bytes(self.calibration(text, model).encode())
+        if "training" in self.texts:
+            (work / "train.txt").write_bytes((data / "text" / self.texts["training"]).read_bytes())
 
 
 class SpreadWindows(Protocol):
@@ -75,7 +77,8 @@ class FirstWindows(Protocol):
 
 
 PROTOCOLS = {
-    "edge512": SpreadWindows({"calibration": "edge/calib.txt", "evaluation": "edge/val.txt"}, "spread", "e3c08039b9104ecc"),
+    "edge512": SpreadWindows({"calibration": "edge/calib.txt", "evaluation": "edge/val.txt", "training": "edge/train.txt"},
+                             "spread", "e3c08039b9104ecc"),
     "ts512": FirstWindows({"calibration": "tinystories/tinystories_train_2MiB.txt",
                            "evaluation": "tinystories/tinystories_val.txt"}, "first", "2f95b3d629a50e09"),
 }

@@ -1,0 +1,302 @@
+#include "pipeline/block_compression.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "calibrate/dense_reference.h"
+#include "calibrate/layer_inputs.h"
+#include "llama/linear_layers.h"
+#include "methods/method_names.h"
+#include "pipeline/block_cut.h"
+#include "pipeline/input_scaling.h"
+#include "pipeline/input_smoothing.h"
+#include "stats/hessian.h"
+#include "tensor/aten.h"
+#include "training/block_reconstruction.h"
+
+namespace edgecompress {
+namespace {
+
+void refuse_lost_mask(const LayerState& layer) {
+  if (!layer.keep.defined()) return;
+  const at::Tensor dropped = layer.weight.masked_select(layer.keep.logical_not());
+  ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
+}
+
+std::vector<LinearKind> layers_of(InputGroup group) {
+  std::vector<LinearKind> kinds;
+  for (const LinearKind kind : kLinearKinds) {
+    if (input_group(kind) == group) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
+/// The dense layer's outputs. Where a cut took rows away, those that stay are the dense layer's.
+at::Tensor wanted_of(LinearKind kind, const GroupInputs* inputs, const BlockHistory& history) {
+  if (inputs == nullptr || !inputs->dense()) return {};
+  const bool writes_to_residual = kind == LinearKind::O || kind == LinearKind::Down;
+  const BlockWeights& dense = writes_to_residual ? history.after.front() : history.cut;
+  return wanted_outputs(dense.weight(kind), *inputs->dense());
+}
+
+bool scales_inputs_of(const Step& step) {
+  const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+  return quantize != nullptr && scales_inputs(quantize->method);
+}
+
+class BlockCompression {
+ public:
+  BlockCompression(BlockWeights dense, BlockIndex index, const BlockContext& context)
+      : index_(index), context_(context) {
+    history_.after.resize(context.plan.steps.size() + 1);
+    history_.after[0] = std::move(dense);
+  }
+
+  BlockHistory run() {
+    cut();
+    compress_layers();
+    if (context_.dense_calibration != nullptr) {
+      advance(*context_.dense_calibration,
+              to_target(history_.after.front(), context_.compute.target), context_.rotary,
+              context_.compute.target);
+    }
+    return std::move(history_);
+  }
+
+ private:
+  /// The prune steps: each chooses, cuts and repairs, seeing what flows into this block.
+  void cut() {
+    history_.cut = history_.after.front();
+    for (std::size_t i = 0; i < context_.plan.steps.size(); ++i) {
+      const Step& step = context_.plan.steps[i];
+      if (std::holds_alternative<DropLayersStep>(step.action)) history_.after[i + 1] = history_.cut;
+      const auto* const prune = std::get_if<PruneStep>(&step.action);
+      if (prune == nullptr) continue;
+      StructuredCut cut = prune->cut;
+      if (auto* const random = std::get_if<RandomScore>(&cut.score)) {
+        *random = random_score_of_block(*random, index_.source);
+      }
+      std::optional<SequentialBlock> tokens = tokens_when(context_.plan.cut_need);
+      std::optional<DenseReference> dense = dense_when(aims_at_dense(cut.repair));
+      CutResult result = prune_block(
+          history_.cut,
+          {.block = tokens ? &*tokens : nullptr,
+           .dense = dense ? &*dense : nullptr,
+           .scores = context_.plan.part_scores.empty()
+                         ? nullptr
+                         : &context_.plan.part_scores[static_cast<std::size_t>(index_.written)]},
+          cut, context_.plan.widths.at(step.id)[static_cast<std::size_t>(index_.written)],
+          context_.config.dtype);
+      history_.cut = std::move(result.block);
+      if (cut.repair == CutRepair::Reconstruction) reconstruct(cut.reconstruction);
+      history_.fallbacks.insert(history_.fallbacks.end(), result.fallbacks.begin(),
+                                result.fallbacks.end());
+      history_.after[i + 1] = history_.cut;
+    }
+  }
+
+  /// Trains what is left of the block for the dense model's hidden states behind it.
+  void reconstruct(const ReconstructionOptions& options) {
+    const HiddenStates& inputs = *context_.calibration;
+    HiddenStates wanted(inputs, inputs.hidden_size(), context_.compute.storage);
+    for_each_piece(
+        *context_.dense_calibration, context_.compute.target.device,
+        [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
+          wanted.windows(begin, end)
+              .copy_(block_forward(to_target(history_.after.front(), context_.compute.target),
+                                   context_.rotary, hidden, {}));
+          wanted.release(begin, end);
+        });
+    Reconstruction result =
+        reconstruct_block(history_.cut, {.inputs = *context_.calibration, .targets = wanted},
+                          {.rotary = context_.rotary, .target = context_.compute.target}, options);
+    for (at::Tensor& weight : result.block.weights) {
+      weight = rounded_to(weight, context_.config.dtype).contiguous();
+    }
+    history_.cut = std::move(result.block);
+    history_.block_error_before = result.error_before;
+    history_.block_error_after = result.error_after;
+  }
+
+  std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
+    if (need == CalibrationNeed::None) return std::nullopt;
+    return SequentialBlock(*context_.calibration, context_.rotary, context_.compute.target,
+                           context_.compute.storage);
+  }
+
+  std::optional<DenseReference> dense_when(bool wanted) {
+    if (!wanted) return std::nullopt;
+    return DenseReference(*context_.dense_calibration,
+                          to_target(history_.after.front(), context_.compute.target),
+                          context_.rotary, context_.compute.target, context_.compute.storage);
+  }
+
+  GroupInputs gather(SequentialBlock& tokens, DenseReference* dense, InputGroup group,
+                     const BlockWeights& block) {
+    if (dense != nullptr) return GroupInputs(dense->gather(tokens, group, block));
+    return GroupInputs(gather_inputs(tokens, group, block,
+                                     context_.plan.layer_need == CalibrationNeed::Hessian
+                                         ? InputDetail::Hessian
+                                         : InputDetail::Norms));
+  }
+
+  /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the
+  /// finished layers before it.
+  void compress_layers() {
+    for (std::size_t i = 0; i < context_.plan.steps.size(); ++i) {
+      if (is_layer_step(context_.plan.steps[i])) history_.after[i + 1] = history_.cut;
+    }
+    BlockWeights finished = history_.cut;
+    std::optional<SequentialBlock> tokens = tokens_when(context_.plan.layer_need);
+    std::optional<DenseReference> dense = dense_when(context_.plan.masks_for_dense_outputs);
+    for (const InputGroup group : kInputGroups) {
+      std::optional<GroupInputs> inputs;
+      if (tokens) {
+        inputs = gather(*tokens, dense ? &*dense : nullptr, group,
+                        to_target(finished, context_.compute.target));
+      }
+      compress_group(group, inputs ? &*inputs : nullptr, finished);
+    }
+    if (tokens) {
+      tokens->finish(to_target(finished, context_.compute.target));
+    } else if (context_.calibration != nullptr) {
+      advance(*context_.calibration, to_target(finished, context_.compute.target), context_.rotary,
+              context_.compute.target);
+    }
+  }
+
+  /// finished: takes over the group's weights, and the scales of its inputs.
+  void compress_group(InputGroup group, GroupInputs* inputs, BlockWeights& finished) {
+    for (const LinearKind kind : layers_of(group)) {
+      const at::Tensor weight = history_.cut.weight(kind).contiguous();
+      history_.layers[kind] = {.weight = weight,
+                               .dense = weight,
+                               .wanted_outputs = wanted_of(kind, inputs, history_),
+                               .fallbacks = history_.fallbacks};
+    }
+    for (std::size_t i = 0; i < context_.plan.steps.size(); ++i) {
+      const Step& step = context_.plan.steps[i];
+      if (!is_layer_step(step)) continue;
+      note_nearest_errors(group, step, inputs);
+      if (scales_inputs_of(step)) {
+        scale_inputs(std::get<QuantizeStep>(step.action).method,
+                     {.group = group,
+                      .layers = history_.layers,
+                      .blocks = {&history_.after[i + 1], &finished},
+                      .dtype = context_.config.dtype,
+                      .num_threads = context_.compute.num_threads},
+                     *inputs);
+      }
+      for (const LinearKind kind : layers_of(group)) {
+        const LinearId id{index_.written, kind};
+        LayerState& layer = history_.layers.at(kind);
+        with_context(concat("compressing ", module_name(id)),
+                     [&] { layer = apply(step, id, std::move(layer), inputs); });
+        refuse_lost_mask(layer);
+        history_.after[i + 1].weight(kind) = layer.weight;
+        history_.after[i + 1].activation(kind) = layer.activation;
+      }
+    }
+    for (const LinearKind kind : layers_of(group)) {
+      const LayerState& layer = history_.layers.at(kind);
+      finished.weight(kind) = layer.weight;
+      finished.activation(kind) = layer.activation;
+      if (inputs == nullptr || !inputs->hessian().defined()) continue;
+      const double energy = output_energy(layer.dense, inputs->hessian());
+      const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
+      history_.output_errors[kind] = energy > 0 ? lost / energy : 0;
+      const auto nearest = history_.nearest_errors.find(kind);
+      if (nearest != history_.nearest_errors.end()) nearest->second /= energy > 0 ? energy : 1;
+    }
+  }
+
+  /// Before a quantize step scales inputs or compensates.
+  void note_nearest_errors(InputGroup group, const Step& step, const GroupInputs* inputs) {
+    if (!std::holds_alternative<QuantizeStep>(step.action)) return;
+    if (inputs == nullptr || !inputs->hessian().defined()) return;
+    for (const LinearKind kind : layers_of(group)) {
+      const std::string module = module_name({index_.written, kind});
+      const auto* const form = std::get_if<QuantizedForm>(&context_.plan.forms.at(module));
+      if (form == nullptr) continue;
+      history_.nearest_errors[kind] = with_context(concat("compressing ", module), [&] {
+        return nearest_output_error(history_.layers.at(kind), inputs->hessian(), form->scheme,
+                                    context_.compute.num_threads);
+      });
+    }
+  }
+
+  InputScales awq_scales(const std::vector<std::pair<const LayerState*, QuantizedForm>>& layers,
+                         const GroupInputs& inputs,
+                         const std::vector<std::int64_t>& of_column) const {
+    std::vector<std::pair<const LayerState*, QuantScheme>> grids;
+    for (const auto& [layer, form] : layers) grids.emplace_back(layer, form.scheme);
+    return search_scales(grids, inputs, of_column, context_.compute.num_threads);
+  }
+
+  InputScales smoothing_scales(
+      const std::vector<std::pair<const LayerState*, QuantizedForm>>& layers,
+      const GroupInputs& inputs, const std::vector<std::int64_t>& of_column) const {
+    std::vector<SmoothedLayer> smoothed;
+    for (const auto& [layer, form] : layers) {
+      smoothed.push_back({.weight = layer->weight,
+                          .scheme = form.scheme,
+                          .activation = {.rounding = form.activations}});
+    }
+    const LayerInputs& seen = inputs.layer_inputs();
+    return search_smoothing(
+        smoothed, {.largest = seen.largest, .sample = seen.sample, .scale_of_column = of_column},
+        context_.compute.num_threads);
+  }
+
+  /// Searches scales for the layers of a group that will be quantized, and folds them.
+  void scale_inputs(const QuantizeMethod& method, const ScaledGroup& scaled,
+                    GroupInputs& inputs) const {
+    std::vector<std::pair<const LayerState*, QuantizedForm>> rounded;
+    for (const LinearKind kind : layers_of(scaled.group)) {
+      const auto* const form =
+          std::get_if<QuantizedForm>(&context_.plan.forms.at(module_name({index_.written, kind})));
+      if (form != nullptr) rounded.emplace_back(&scaled.layers.at(kind), *form);
+    }
+    if (rounded.empty()) return;
+    const std::vector<std::int64_t> of_column =
+        scale_of_column(scaled.group, *scaled.blocks.front());
+    const InputScales scales = std::holds_alternative<SmoothQuantOptions>(method)
+                                   ? smoothing_scales(rounded, inputs, of_column)
+                                   : awq_scales(rounded, inputs, of_column);
+    for (const LinearKind kind : layers_of(scaled.group)) {
+      scaled.layers.at(kind).scale_exponent = scales.exponent;
+    }
+    if (scales.exponent == 0) return;
+    const at::Tensor by_column = at::tensor(scales.by_column, at::kFloat);
+    inputs.divide(by_column);
+    fold_scales(scaled, by_column);
+  }
+
+  LayerState apply(const Step& step, LinearId id, LayerState layer, GroupInputs* inputs) const {
+    const std::string module = module_name(id);
+    if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
+      if (!targets(mask->targets, module)) return layer;
+      MaskStep on_block = *mask;
+      on_block.pattern = pattern_of_block(context_.plan, step, id.block);
+      return mask_layer(std::move(layer), inputs, on_block, context_.config.dtype);
+    }
+    const auto& quantize = std::get<QuantizeStep>(step.action);
+    const auto* const form = std::get_if<QuantizedForm>(&context_.plan.forms.at(module));
+    if (form == nullptr) return layer;
+    layer.activation = {.rounding = form->activations};
+    return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
+                          context_.compute.num_threads);
+  }
+
+  const BlockIndex index_;
+  const BlockContext& context_;
+  BlockHistory history_;
+};
+
+}  // namespace
+
+BlockHistory compress_block(BlockWeights dense, BlockIndex index, const BlockContext& context) {
+  return BlockCompression(std::move(dense), index, context).run();
+}
+
+}  // namespace edgecompress

@@ -1,0 +1,118 @@
+#include "pipeline/block_recovery.h"
+
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+
+#include "base/error.h"
+#include "calibrate/hidden_states.h"
+#include "llama/weight_layout.h"
+#include "pipeline/model_copy.h"
+#include "tensor/aten.h"
+#include "training/block_pass.h"
+#include "training/trained_block.h"
+
+namespace edgecompress {
+namespace {
+
+TrainingOptions block_options(const TrainingOptions& whole) {
+  TrainingOptions options = whole;
+  options.part = TrainedPart::Weights;
+  options.zero_points = ZeroPoints::Trained;
+  options.epochs = whole.blocks.epochs;
+  options.learning_rate = whole.blocks.learning_rate;
+  options.scale_learning_rate = whole.blocks.scale_learning_rate;
+  return options;
+}
+
+TrainedBlockReport row_of(std::int64_t block, const TrainingReport& training) {
+  return {.block = block,
+          .trained_parameters = training.trained_parameters,
+          .steps_planned = training.steps_planned,
+          .steps_done = training.steps_done,
+          .kept_step = training.kept_step,
+          .held_out_loss_before = training.held_out_loss_before,
+          .held_out_loss_after = training.held_out_loss_after};
+}
+
+class BlockRecovery {
+ public:
+  BlockRecovery(const Recovery& recovery, const TrainingSplit& split,
+                const EvaluationOptions& compute, const TrainingControl& control)
+      : recovery_(recovery),
+        split_(split),
+        compute_(compute),
+        control_(control),
+        options_(block_options(recovery.options)),
+        norm_dtype_(written_dtype(stored_forms(recovery.model))),
+        rotary_(make_rotary_table(recovery.model.config(), recovery.windows.length,
+                                  compute.target.device)),
+        dense_(recovery.windows, recovery.teacher->matrix(kEmbeddingModule), compute.storage),
+        trained_(recovery.windows, recovery.model.matrix(kEmbeddingModule), compute.storage) {}
+
+  BlockTrainingReport run(CheckpointWriter& writer) {
+    const ModelFolder& model = recovery_.model;
+    report_.training_windows = static_cast<std::int64_t>(split_.training.size());
+    report_.held_out_windows = static_cast<std::int64_t>(split_.held_out.size());
+    copy_embedding(model, writer, compute_.num_threads);
+    for (std::int64_t block = 0; block < model.config().num_blocks(); ++block) {
+      train_block(block, writer);
+    }
+    copy_head(model, model.vector(concat(kFinalNormModule, ".weight")), writer,
+              compute_.num_threads);
+    return std::move(report_);
+  }
+
+ private:
+  void train_block(std::int64_t index, CheckpointWriter& writer) {
+    advance_dense(index);
+    TrainedBlock block({.model = recovery_.model,
+                        .dense = recovery_.teacher,
+                        .target = compute_.target,
+                        .num_threads = compute_.num_threads},
+                       index, norm_dtype_, options_);
+    BlockPass pass([&block] { return block.weights(); }, rotary_,
+                   {.inputs = trained_, .targets = dense_}, compute_.target.device);
+    TrainingControl control = control_;
+    control.stage = concat("train_block_", index);
+    const TrainingReport training =
+        train(block.parameters(options_), block_objective(pass, [&block] { block.settle(); }),
+              split_, recovery_.windows.length, options_, control);
+    report_.blocks.push_back(row_of(index, training));
+    for (const std::string& warning : training.warnings) {
+      report_.warnings.push_back(concat("block ", index, ": ", warning));
+    }
+    const at::NoGradGuard no_grad;
+    advance(trained_, block.weights(), rotary_, compute_.target);
+    writer.write_block(index, block.stored_weights(), block.stored_vectors());
+  }
+
+  /// Afterwards the dense states are what the block is to give.
+  void advance_dense(std::int64_t index) {
+    const BlockWeights dense =
+        to_target(load_block(*recovery_.teacher, index, compute_.num_threads), compute_.target);
+    advance(dense_, dense, rotary_, compute_.target);
+  }
+
+  const Recovery& recovery_;
+  const TrainingSplit& split_;
+  const EvaluationOptions& compute_;
+  const TrainingControl& control_;
+  const TrainingOptions options_;
+  const DType norm_dtype_;
+  const RotaryTable rotary_;
+  HiddenStates dense_;
+  HiddenStates trained_;
+  BlockTrainingReport report_;
+};
+
+}  // namespace
+
+BlockTrainingReport recover_blocks(const Recovery& recovery, const TrainingSplit& split,
+                                   const EvaluationOptions& compute, CheckpointWriter& writer,
+                                   const TrainingControl& control) {
+  ensure(recovery.teacher != nullptr, "a teacher of the decoder blocks");
+  return BlockRecovery(recovery, split, compute, control).run(writer);
+}
+
+}  // namespace edgecompress

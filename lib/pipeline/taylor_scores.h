@@ -1,0 +1,27 @@
+#pragma once
+
+#include <vector>
+
+#include "base/progress.h"
+#include "calibrate/token_windows.h"
+#include "evaluate/model_evaluation.h"
+#include "llama/model_folder.h"
+#include "prune/structured.h"
+
+namespace edgecompress {
+
+/// What the parts of every decoder block are worth to the model's loss, to first order.
+///
+/// A part's score is the sum over the tokens of (x . dL/dx)^2, x what the part hands to o_proj or
+/// down_proj and L the cross entropy of the token's window: to first order the square of what the
+/// loss changes when x is 0 there. The same unit in all blocks.
+/// One forward pass and one backward pass of two forward passes' cost, block by block: in memory
+/// one block, one piece's activations, and the hidden states between all blocks, which go to files
+/// beyond compute.storage. The same for any number of threads.
+/// Throws  Error{Numeric} F20 when a gradient is not finite.
+/// Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", arXiv 1906.10771,
+///         eq. 8.
+std::vector<PartScores> taylor_scores(const ModelFolder& model, const TokenWindows& text,
+                                      const EvaluationOptions& compute, const Progress& progress);
+
+}  // namespace edgecompress

@@ -1,0 +1,89 @@
+#include "pipeline/taylor_scores.h"
+
+#include <algorithm>
+
+#include <ATen/Parallel.h>
+
+#include "decoder/language_model_head.h"
+#include "evaluate/model_evaluation.h"
+#include "support/catch.h"
+#include "tensor/aten.h"
+
+namespace edgecompress {
+namespace {
+
+constexpr std::int64_t kLength = 24;
+
+TokenWindows some_windows(std::int64_t count) {
+  TokenWindows windows;
+  windows.count = count;
+  windows.length = kLength;
+  for (std::int64_t i = 0; i < count * kLength; ++i) {
+    windows.ids.push_back(static_cast<std::int32_t>(i * i * 13 % 1999));
+  }
+  return windows;
+}
+
+TEST_CASE("taylor scores are the squares of what the loss changes to first order", "[pipeline]") {
+  const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
+  // One token predicts, and it sees itself alone: its score is the square of the whole derivative.
+  TokenWindows windows = some_windows(1);
+  windows.length = 2;
+  windows.ids.resize(2);
+  const std::vector<PartScores> scores = taylor_scores(model, windows, {}, {});
+  REQUIRE(scores.size() == 4);
+  const auto derivative = [&](std::int64_t block, LinearKind kind, std::int64_t begin,
+                              std::int64_t count) {
+    constexpr double kStep = 0.05;  // the loss is nearly quadratic within it
+    HiddenStates states(windows, model.matrix(kEmbeddingModule), HiddenStateStorage{});
+    const RotaryTable rotary = make_rotary_table(model.config(), 2, at::kCPU);
+    const LanguageModelHead head = load_head(model, 1);
+    const auto loss = [&](double factor) {
+      at::Tensor hidden = states.windows(0, 1).clone();
+      for (std::int64_t index = 0; index < model.config().num_blocks(); ++index) {
+        BlockWeights weights = load_block(model, index, 1);
+        if (index == block) weights.weight(kind).narrow(1, begin, count).mul_(factor);
+        hidden = block_forward(weights, rotary, hidden, {});
+      }
+      const at::Tensor log_p =
+          head_logits(head, hidden[0]).to(at::kDouble).log_softmax(-1, at::kDouble);
+      return -log_p[0][windows.ids[1]].item<double>();
+    };
+    return (loss(1 + kStep) - loss(1 - kStep)) / (2 * kStep);
+  };
+  const std::int64_t width = model.config().head_dim;
+  for (const std::int64_t block : {0, 3}) {
+    const PartScores& found = scores[static_cast<std::size_t>(block)];
+    for (const std::size_t group : {0, 3}) {
+      const double slope =
+          derivative(block, LinearKind::O, static_cast<std::int64_t>(group) * 2 * width, 2 * width);
+      CHECK(found.kv_groups[group] == Approx(slope * slope).epsilon(0.05).margin(1e-8));
+    }
+    const double head = derivative(block, LinearKind::O, 5 * width, width);
+    CHECK(found.query_heads[5] == Approx(head * head).epsilon(0.05).margin(1e-8));
+    const auto largest = std::max_element(found.channels.begin(), found.channels.end());
+    const double channel = derivative(block, LinearKind::Down, largest - found.channels.begin(), 1);
+    CHECK(*largest == Approx(channel * channel).epsilon(0.05));
+  }
+}
+
+TEST_CASE("taylor scores are the same for any number of threads and windows in files",
+          "[pipeline]") {
+  const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
+  const TokenWindows windows = some_windows(3);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const std::vector<PartScores> one = taylor_scores(model, windows, {}, {});
+  at::set_num_threads(3);
+  const std::vector<PartScores> three = taylor_scores(
+      model, windows, {.target = {}, .storage = {.memory_limit_bytes = 1, .spill_folder = {}}}, {});
+  at::set_num_threads(threads);
+  for (std::size_t block = 0; block < one.size(); ++block) {
+    CHECK(one[block].kv_groups == three[block].kv_groups);
+    CHECK(one[block].query_heads == three[block].query_heads);
+    CHECK(one[block].channels == three[block].channels);
+  }
+}
+
+}  // namespace
+}  // namespace edgecompress
