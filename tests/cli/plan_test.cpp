@@ -189,7 +189,9 @@ TEST_CASE("only where it decides shapes does the text make sizes uncertain", "[c
                  "allocation: outliers } }")
             .empty());
   CHECK(warnings("{ id: d, drop_layers: { count: 1 } }").empty());
-  CHECK(warnings("{ id: p, prune: { ratio: 20%, allocation: per-layer } }").size() == 1);
+  CHECK(warnings("{ id: p, prune: { score: output-error, ratio: 20%, "
+                 "allocation: per-layer } }")
+            .size() == 1);
 }
 
 }  // namespace
