@@ -6,9 +6,11 @@ cd "$(dirname "$0")/.."
 cmake --preset tidy >/dev/null
 cmake --build build/tidy --target edgecompress_onnx_ir >/dev/null  # generated headers
 if (($# == 0)); then
-  set -- $(git ls-files 'lib/base/*.cpp' 'lib/checkpoint/*.cpp' 'lib/tokenizer/*.cpp' 'lib/report/*.cpp' 'lib/ort/*.cpp' \
-    'lib/weights/*.cpp' 'lib/linear_algebra/*.cpp' 'lib/llama/*.cpp' 'lib/methods/*.cpp' 'lib/quantize/*.cpp' \
-    'lib/recipe/*.cpp' 'lib/onnx_export/*.cpp')
+  modules=(base checkpoint linear_algebra llama methods onnx_export ort panel_sparse quantize recipe report resume
+    tokenizer verify weights)
+  for source in $(git ls-files "${modules[@]/#/lib/}" tools/edgecompress); do
+    if grep -q "\"file\": \".*/$source\"" build/tidy/compile_commands.json; then set -- "$@" "$source"; fi
+  done
 fi
 printf '%s\n' "$@" | xargs -P "$(nproc)" -n 1 clang-tidy-19 --quiet -p build/tidy --extra-arg=-Wno-sign-conversion
 echo "tidy: nothing to complain about in $# sources"

@@ -78,11 +78,11 @@ void add_linear_targets(std::vector<Group>& groups, LinearKind kind, const Weigh
                           linear_shape(config, {block, kind}).in_features);
   };
   const std::optional<QuantizedModule> first = find(0);
-  bool uniform = first.has_value();
+  bool uniform = true;
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
     uniform = uniform && find(block) == first;
   }
-  if (uniform) {
+  if (first && uniform) {
     const std::string name = module_name({0, kind});  // "model.layers.0.mlp.up_proj"
     const std::string_view layer = std::string_view(name).substr(std::strlen("model.layers.0."));
     const std::size_t dot = layer.find('.');

@@ -218,7 +218,7 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
   ArtifactFolder folder(output, subfolder, artifact);
   if (plan.total_bytes > 0) write_data(folder, model, tensors, plan, progress);
   folder.write(kGraphFile, graph.serialize(plan.offsets, kDataFile));
-  if (std::ranges::any_of(artifact.products, is_sparse)) {
+  if (options.sparse && std::ranges::any_of(artifact.products, is_sparse)) {
     config.operator_library = kOperatorLibrary;
     folder.write(config.operator_library,
                  read_text_file(options.sparse->operator_library, kLargestCopiedFile));

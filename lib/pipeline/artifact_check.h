@@ -33,7 +33,7 @@ struct ArtifactTolerance {
       std::numeric_limits<double>::infinity();  ///< mean KL(model || artifact), nats
 };
 inline constexpr ArtifactTolerance kPerTokenTolerance{
-    .logits = 0.25, .cache_split = 0.25, .perplexity = 0.02, .divergence = 0.1};
+    .logits = 0.25, .cache_split = 0.25, .perplexity = 0.01, .divergence = 0.02};
 /// One range for all tokens of a call: a prompt is not computed as its tokens one by one.
 inline constexpr ArtifactTolerance kPerTensorTolerance{
     .logits = 0.5,

@@ -389,8 +389,8 @@ class StepReader {
     QuantizeStep step{.method = read_quantize_method(body)};
     check_calibration(calibration_need(step.method), body, "method");
     step.weights = read_scheme(body.object("weights"), step.weights);
-    step.embedding = read_table(body.object("embedding"), *step.embedding);
-    step.head = read_table(body.object("head"), *step.head);
+    step.embedding = read_table(body.object("embedding"), kTableScheme);
+    step.head = read_table(body.object("head"), kTableScheme);
     read_head_rounding(body, step);
     read_precision(body, step);
     step.activations =

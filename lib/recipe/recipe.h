@@ -72,6 +72,9 @@ enum class HeadRounding {
   Gptq,  ///< on the second moments of the final hidden states
 };
 
+/// The grid of the embedding and the head when a recipe names none.
+inline constexpr QuantScheme kTableScheme{.bits = 8};
+
 /// Puts weights on the integer grid. Rules: the first that matches a module wins.
 struct QuantizeStep {
   struct Rule {
@@ -81,8 +84,8 @@ struct QuantizeStep {
   };
   QuantizeMethod method;
   QuantScheme weights{.bits = 4, .group_size = 64};
-  std::optional<QuantScheme> embedding = QuantScheme{.bits = 8};  ///< nothing: stays floating
-  std::optional<QuantScheme> head = QuantScheme{.bits = 8};
+  std::optional<QuantScheme> embedding = kTableScheme;  ///< nothing: stays floating
+  std::optional<QuantScheme> head = kTableScheme;
   std::vector<Rule> rules = {};
   PrecisionRule precision = PrecisionRule::Uniform;
   /// The grids of the blocks' layers that no rule names are chosen among candidate_schemes(), by
