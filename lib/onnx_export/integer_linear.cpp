@@ -136,8 +136,8 @@ std::string add_integer_linear(ExportContext& context, const std::string& x, con
                  .attributes = {{"to", static_cast<std::int64_t>(OnnxType::Float)}}});
   const std::vector<std::string> last =
       output.empty() ? std::vector<std::string>{} : std::vector<std::string>{output};
-  const std::string real = add_scales(graph, path, as_floats, {input.scale, weights.scales},
-                                      product, linear.has_bias ? std::vector<std::string>{} : last);
+  std::string real = add_scales(graph, path, as_floats, {input.scale, weights.scales}, product,
+                                linear.has_bias ? std::vector<std::string>{} : last);
   if (!linear.has_bias) return real;
   return graph.add({.name = path + "/Add",
                     .op = "Add",

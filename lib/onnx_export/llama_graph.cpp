@@ -61,8 +61,8 @@ std::string joined_modules(const std::vector<std::string>& modules) {
   return text;
 }
 
-std::string add_vector(ExportContext& context, const std::string& name, std::vector<float> values,
-                       const std::vector<std::string>& modules) {
+std::string add_vector(ExportContext& context, const std::string& name,
+                       const std::vector<float>& values, const std::vector<std::string>& modules) {
   return context.graph.add(Initializer{.name = name,
                                        .type = OnnxType::Float,
                                        .dims = {std::ssize(values)},

@@ -87,6 +87,7 @@ std::int64_t count_forms(const StackedMatrix& matrix, std::vector<FormCount>& co
             keep.push_back(code != 0 ? 1 : 0);
           }
           std::vector<PanelSparseSize> sizes;
+          sizes.reserve(counts.size());
           for (const FormCount& count : counts) {
             sizes.push_back(panel_sparse_size(count.form, end - begin, matrix.columns(), keep));
           }
@@ -113,6 +114,7 @@ SparseChoice choose_sparse_form(const StackedMatrix& matrix, const SparseOptions
   choice.reason = obstacle(matrix);
   if (!choice.reason.empty()) return choice;
   std::vector<FormCount> counts;
+  counts.reserve(kFormRows.size());
   for (const FormRow& row : kFormRows) {
     counts.push_back({.form = form_of(row, matrix, options.scale_type), .size = {}});
   }

@@ -112,6 +112,7 @@ class BeamSearch {
 
   std::vector<std::int64_t> last_tokens() const {
     std::vector<std::int64_t> tokens;
+    tokens.reserve(live_.size());
     for (const Beam& beam : live_) tokens.push_back(beam.tokens.back());
     return tokens;
   }
