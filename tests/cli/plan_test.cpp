@@ -171,6 +171,40 @@ TEST_CASE("a plan's time is measured here and now, and only when it is asked for
   CHECK_THAT(run_command(plan, folder).out, Contains("estimated (") && Contains("weights/s"));
 }
 
+TEST_CASE("the estimate counts what a recipe trains and what it surveys", "[cli]") {
+  const TempDir folder;
+  folder.write("t.txt", std::string(40000, 'a'));
+  const auto seconds_of = [&](const std::string& part, const std::string& steps) {
+    folder.write("r.ec.yaml",
+                 "schema: edgecompress.recipe/v1\nname: r\n"
+                 "calibration: { text: t.txt, samples: 64, sequence_length: 256 }\n"
+                 "steps:\n" +
+                     steps);
+    const json plan =
+        output_of("plan " + (folder.path() / "r.ec.yaml").string() + kModel + "--json", folder);
+    for (const json& row : plan.at("time").at("parts")) {
+      if (row.at("name") == part) return row.at("seconds").get<double>();
+    }
+    return 0.0;
+  };
+  const auto training = [&](const std::string& keys) {
+    return seconds_of("training", "  - { id: r, recover: { " + keys + " } }\n");
+  };
+  const double once = training("epochs: 1");
+  CHECK(once > 0);
+  // twenty times the work or more: far beyond what a busy machine measures wrongly
+  CHECK(training("phases: blocks, block_epochs: 100") > 5 * once);
+  CHECK(training("phases: both, epochs: 1, block_epochs: 100") > 5 * once);
+  const auto calibration = [&](const std::string& keys) {
+    return seconds_of("calibration", "  - { id: p, prune: { ratio: 20%, " + keys + " } }\n");
+  };
+  const double activation = calibration("score: activation, repair: none");
+  CHECK(activation > 0);
+  CHECK(calibration("score: activation, repair: reconstruction, repair_epochs: 100") >
+        20 * activation);
+  CHECK(calibration("score: taylor, repair: none") > 1.2 * activation);
+}
+
 TEST_CASE("only where it decides shapes does the text make sizes uncertain", "[cli]") {
   TempDir folder;
   const auto warnings = [&](const std::string& step) {
