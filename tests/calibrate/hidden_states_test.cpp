@@ -1,10 +1,13 @@
 #include "calibrate/hidden_states.h"
 
+#include <limits>
+
 #include <ATen/Parallel.h>
 
 #include "calibrate/layer_inputs.h"
 #include "support/catch.h"
 #include "support/random_block.h"
+#include "support/refusal.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -101,6 +104,21 @@ TEST_CASE("a block shown group by group computes what the whole block computes",
   CHECK(shown.windows(0, 3).equal(advanced.windows(0, 3)));
   REQUIRE(seen.size() == expected.size());
   for (std::size_t i = 0; i < seen.size(); ++i) CHECK(seen[i].equal(expected[i]));
+}
+
+TEST_CASE("an activation that is not finite is refused, however much is gathered", "[calibrate]") {
+  const TokenWindows windows = some_windows(3, 40);
+  BlockWeights block = random_block(kShape, kHidden, 8, 6);
+  block.input_norm[2] = std::numeric_limits<float>::infinity();
+  const RotaryTable rotary = test_rotary_table(8, 40);
+  for (const CalibrationNeed need :
+       {CalibrationNeed::Norms, CalibrationNeed::Hessian, CalibrationNeed::Sample}) {
+    HiddenStates states(windows, some_embedding(), {});
+    SequentialBlock tokens(states, rotary, {}, {});
+    const auto refusal = refusal_of([&] { gather_inputs(tokens, InputGroup::QKV, block, need); });
+    REQUIRE(refusal.has_value());
+    CHECK(refusal->code == "F20");
+  }
 }
 
 TEST_CASE("a sample is spread evenly over tokens that arrive in pieces", "[calibrate]") {
