@@ -50,7 +50,7 @@ DenseReference::DenseReference(HiddenStates& states, BlockWeights dense, const R
     : dense_(std::move(dense)), storage_(storage), tokens_(states, rotary, target, storage) {}
 
 ReferencedInputs DenseReference::gather(SequentialBlock& tokens, InputGroup group,
-                                        const BlockWeights& block) {
+                                        const BlockWeights& block, CalibrationNeed need) {
   std::optional<HiddenStates> recorded;
   Cursor writing;
   tokens_.show(group, dense_, [&](const at::Tensor& inputs) {
@@ -77,7 +77,7 @@ ReferencedInputs DenseReference::gather(SequentialBlock& tokens, InputGroup grou
     if (!residual) residual.emplace(wanted.hidden_size(), inputs.size(1));
     residual->add(drift(wanted, found, windows), inputs);
   };
-  ReferencedInputs result{gather_inputs(tokens, group, block, InputDetail::Hessian, compare), {}};
+  ReferencedInputs result{gather_inputs(tokens, group, block, need, compare), {}};
   result.dense.inputs = cross->matrix();
   if (residual) result.dense.residual = residual->matrix();
   return result;

@@ -32,7 +32,9 @@ class DenseReference {
                  const ComputeTarget& target, const HiddenStateStorage& storage);
 
   /// Shows the group in both models; as SequentialBlock::show(), each group at most once.
-  ReferencedInputs gather(SequentialBlock& tokens, InputGroup group, const BlockWeights& block);
+  /// need: of the compressed model's inputs, Hessian or more.
+  ReferencedInputs gather(SequentialBlock& tokens, InputGroup group, const BlockWeights& block,
+                          CalibrationNeed need = CalibrationNeed::Hessian);
 
   /// Goes past a group that nobody asks about.
   void skip(InputGroup group);

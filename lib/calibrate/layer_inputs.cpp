@@ -30,7 +30,7 @@ constexpr std::int64_t kSampledTokens = 512;
 class InputSample {
  public:
   explicit InputSample(const SequentialBlock& tokens)
-      : stride_(std::max<std::int64_t>(1, tokens.num_tokens() / kSampledTokens)) {}
+      : stride_((tokens.num_tokens() + kSampledTokens - 1) / kSampledTokens) {}
 
   void add(const at::Tensor& inputs) {
     const at::Tensor largest = inputs.abs().amax(0);
@@ -90,14 +90,15 @@ LayerInputs gather_hessian(SequentialBlock& tokens, InputGroup group, const Bloc
 }  // namespace
 
 LayerInputs gather_inputs(SequentialBlock& tokens, InputGroup group, const BlockWeights& block,
-                          InputDetail detail, const SequentialBlock::TokenSink& also) {
+                          CalibrationNeed need, const SequentialBlock::TokenSink& also) {
+  ensure(need != CalibrationNeed::None, "something to gather");
+  if (need == CalibrationNeed::Norms) return gather_norms(tokens, group, block, also);
+  if (need == CalibrationNeed::Hessian) return gather_hessian(tokens, group, block, also);
   InputSample sample(tokens);
-  const auto sink = [&](const at::Tensor& shown) {
+  LayerInputs inputs = gather_hessian(tokens, group, block, [&](const at::Tensor& shown) {
     sample.add(shown);
     if (also) also(shown);
-  };
-  LayerInputs inputs = detail == InputDetail::Hessian ? gather_hessian(tokens, group, block, sink)
-                                                      : gather_norms(tokens, group, block, sink);
+  });
   sample.move_to(inputs);
   return inputs;
 }

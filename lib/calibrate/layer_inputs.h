@@ -5,29 +5,26 @@
 #include <ATen/core/Tensor.h>
 
 #include "calibrate/sequential_block.h"
+#include "methods/method_names.h"
 #include "stats/hessian.h"
 
 namespace edgecompress {
 
-/// How much is kept of a group's inputs.
-enum class InputDetail {
-  Norms,    ///< one number an input: for scores
-  Hessian,  ///< the second moments too: for compensation
-};
-
-/// What the linear layers of one group read, over all calibration tokens.
+/// What the linear layers of one group read, over all calibration tokens. A tensor that a lower
+/// CalibrationNeed does not ask for is undefined.
 struct LayerInputs {
   at::Tensor norm;          ///< [in_features] float, L2 norm of each input over all tokens
   at::Tensor deviation;     ///< [in_features] float, the same of each input minus its mean
-  at::Tensor largest = {};  ///< [in_features] float, largest |input|
-  at::Tensor sample = {};   ///< [tokens, in_features] float, some tokens, spread evenly over all
-  at::Tensor hessian;  ///< [in_features, in_features] double, mean of x x^T; undefined with Norms
+  at::Tensor largest = {};  ///< with Sample: [in_features] float, largest |input|
+  at::Tensor sample = {};  ///< with Sample: [tokens, in_features] float, at most 512 tokens, spread
+                           ///< evenly over all
+  at::Tensor hessian;      ///< from Hessian on: [in_features, in_features] double, mean of x x^T
 };
 
 /// Gathers a group's inputs from a SequentialBlock; the same bytes for any number of threads.
-/// also: sees them too, after they are counted; may be empty.
+/// need: not None. also: sees them too, after they are counted; may be empty.
 /// Throws Error{Numeric} F20 when an activation is not finite.
 LayerInputs gather_inputs(SequentialBlock& tokens, InputGroup group, const BlockWeights& block,
-                          InputDetail detail, const SequentialBlock::TokenSink& also = {});
+                          CalibrationNeed need, const SequentialBlock::TokenSink& also = {});
 
 }  // namespace edgecompress

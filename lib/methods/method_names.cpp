@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/error.h"
+
 namespace edgecompress {
 namespace {
 
@@ -16,7 +18,7 @@ struct Traits {
 constexpr std::array kQuantizeMethods{
     Traits{"rtn", CalibrationNeed::None}, Traits{"gptq", CalibrationNeed::Hessian},
     Traits{"hqq", CalibrationNeed::None}, Traits{"awq", CalibrationNeed::Hessian},
-    Traits{"smoothquant", CalibrationNeed::Hessian}};
+    Traits{"smoothquant", CalibrationNeed::Sample}};
 constexpr std::array kMaskMethods{Traits{"magnitude", CalibrationNeed::None},
                                   Traits{"wanda", CalibrationNeed::Norms},
                                   Traits{"sparsegpt", CalibrationNeed::Hessian}};
@@ -44,6 +46,12 @@ std::string_view method_name(const MaskMethod& method) {
 }
 std::string_view method_name(const StructuredScore& score) {
   return kStructuredScores.at(score.index()).name;
+}
+
+TrainingPhases training_phases_of_name(std::string_view name) {
+  const auto* const found = std::find(kTrainingPhaseNames.begin(), kTrainingPhaseNames.end(), name);
+  ensure(found != kTrainingPhaseNames.end(), "a name of training phases");
+  return static_cast<TrainingPhases>(found - kTrainingPhaseNames.begin());
 }
 
 CutRepair default_repair(const StructuredScore& score) {

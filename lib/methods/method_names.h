@@ -6,6 +6,7 @@
 #include "methods/mask_method.h"
 #include "methods/quantize_method.h"
 #include "methods/structured_method.h"
+#include "methods/training_options.h"
 
 namespace edgecompress {
 
@@ -13,6 +14,9 @@ namespace edgecompress {
 std::string_view method_name(const QuantizeMethod& method);
 std::string_view method_name(const MaskMethod& method);
 std::string_view method_name(const StructuredScore& score);
+
+/// name: one of kTrainingPhaseNames.
+TrainingPhases training_phases_of_name(std::string_view name);
 
 /// Whether a method multiplies columns of weights, and divides what gives their inputs.
 bool scales_inputs(const QuantizeMethod& method);
@@ -22,6 +26,7 @@ enum class CalibrationNeed {
   None,     ///< nothing: the method is data-free
   Norms,    ///< the norm of each input
   Hessian,  ///< the second moments of the inputs
+  Sample,   ///< some tokens' inputs as they are too, and the largest of each
 };
 
 /// The repair a cut gets unless another is asked for: least squares with every score that needs

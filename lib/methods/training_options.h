@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 namespace edgecompress {
 
@@ -33,6 +35,9 @@ enum class TrainingPhases {
   Blocks,    ///< each decoder block by itself, on the outputs of the teacher's
   Both,      ///< first each block, then the whole model
 };
+/// What recipes and flags call them, in the order of the enumeration.
+inline constexpr std::array<std::string_view, 3> kTrainingPhaseNames{"end-to-end", "blocks",
+                                                                     "both"};
 constexpr bool trains_blocks(TrainingPhases phases) { return phases != TrainingPhases::EndToEnd; }
 constexpr bool trains_whole(TrainingPhases phases) { return phases != TrainingPhases::Blocks; }
 

@@ -76,9 +76,8 @@ constexpr const char* kOtherwise =
 
 constexpr const char* kSharedRange =
     "X-RANGE: int8-style dynamic has one range for all tokens that are computed together: one "
-    "large "
-    "activation takes the precision of every token, and a prompt is computed otherwise than the "
-    "same tokens one by one. dynamic-per-token has neither trouble";
+    "large activation takes the precision of every token, and a prompt is computed otherwise than "
+    "the same tokens one by one. dynamic-per-token has neither trouble";
 
 }  // namespace
 

@@ -133,11 +133,9 @@ class BlockCompression {
 
   GroupInputs gather(SequentialBlock& tokens, DenseReference* dense, InputGroup group,
                      const BlockWeights& block) {
-    if (dense != nullptr) return GroupInputs(dense->gather(tokens, group, block));
-    return GroupInputs(gather_inputs(tokens, group, block,
-                                     context_.plan.layer_need == CalibrationNeed::Hessian
-                                         ? InputDetail::Hessian
-                                         : InputDetail::Norms));
+    const CalibrationNeed need = context_.plan.layer_need;
+    if (dense != nullptr) return GroupInputs(dense->gather(tokens, group, block, need));
+    return GroupInputs(gather_inputs(tokens, group, block, need));
   }
 
   /// The mask and quantize steps: all steps of a layer on one set of inputs, which have passed the

@@ -99,9 +99,7 @@ class BlockPruner {
     const CalibrationNeed need = calibration_need(cut_);
     if (need == CalibrationNeed::None) return std::nullopt;
     if (aims_at_dense(cut_.repair)) return gather_beside_dense(kind);
-    return gather_inputs(
-        *tokens_.block, input_group(kind), block_,
-        need == CalibrationNeed::Hessian ? InputDetail::Hessian : InputDetail::Norms);
+    return gather_inputs(*tokens_.block, input_group(kind), block_, need);
   }
 
   LayerInputs gather_beside_dense(LinearKind kind) {

@@ -75,7 +75,7 @@ class GridSurvey {
     SequentialBlock tokens(states_, rotary_, compute_.target, compute_.storage);
     BlockGridErrors errors;
     for (const InputGroup group : kInputGroups) {
-      const LayerInputs inputs = gather_inputs(tokens, group, computed, InputDetail::Hessian);
+      const LayerInputs inputs = gather_inputs(tokens, group, computed, CalibrationNeed::Hessian);
       std::vector<double>& sums = errors[static_cast<std::size_t>(group)];
       sums.assign(grids_.size(), 0.0);
       for (const LinearKind kind : kLinearKinds) {
@@ -99,11 +99,11 @@ class GridSurvey {
     for (double& error : errors) error *= factor;
   }
 
-  /// Summing the layers' own errors instead loses more: q and k err by as much as v, but matter
-  /// less (perplexity 32.27 instead of 32.03 on tests/models/mini-llama at 2.67 MiB).
-  ///
   /// For each group, what rounding it alone to the first grid does to the states behind the block,
   /// over the tokens of one piece.
+  ///
+  /// Summing the layers' own errors instead loses more: q and k err by as much as v, but matter
+  /// less (perplexity 32.27 instead of 32.03 on tests/models/mini-llama at 2.67 MiB).
   std::array<double, kInputGroups.size()> disturb(std::int64_t index, const BlockWeights& block) {
     const std::int64_t end = std::min(windows_at_once(states_.length()), states_.count());
     const at::Tensor hidden = states_.windows(0, end).to(compute_.target.device);

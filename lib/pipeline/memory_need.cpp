@@ -211,8 +211,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   need.blocks = (stages + (scales_inputs(plan) ? 3 : 2)) * largest_block(config) * kFloat;
   const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size);
   need.tables = (runs_texts ? 9 : 4) * table;  // two tables as floats and one as codes, or one
-  if (plan.layer_need == CalibrationNeed::Hessian || plan.cut_need == CalibrationNeed::Hessian ||
-      plan.measures_grids()) {
+  if (plan.needs_hessians() || plan.measures_grids()) {
     need.hessians = kHessianCopies * widest_input(config) * widest_input(config) * kDouble;
   }
   add_texts(need, config, texts, stages);

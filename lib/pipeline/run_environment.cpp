@@ -1,23 +1,14 @@
 #include "pipeline/run_environment.h"
 
-#include <ctime>
 #include <fstream>
 
 #include <sys/resource.h>
 
+#include "base/utc_time.h"
 #include "tensor/runtime.h"
 
 namespace edgecompress {
 namespace {
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char text[sizeof("2000-01-01T00:00:00Z")];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");

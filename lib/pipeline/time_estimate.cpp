@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 
 #include <nlohmann/json.hpp>
@@ -35,6 +34,9 @@ constexpr std::int64_t kRepairRows = 32;
 constexpr double kCalibrationPasses = 2;
 // Forward, and two products of the same size backward.
 constexpr double kTrainingProducts = 3;
+// Of taylor_scores() and measure_grid_errors(), as their headers say.
+constexpr double kGradientPasses = 3;
+constexpr double kGridPasses = 1.5;
 constexpr double kFlopsOfWeight = 2;
 constexpr std::int64_t kConvertedValues = std::int64_t{16} << 20;  // more than caches hold
 constexpr std::size_t kHashedBytes = std::size_t{8} << 20;
@@ -58,23 +60,35 @@ double seconds_of(const std::function<void()>& work) {
 
 double number(std::int64_t value) { return static_cast<double>(value); }
 
+/// How often the calibration tokens pass the blocks.
+double calibration_passes(const WalkPlan& plan) {
+  double passes = plan.needs_calibration() ? kCalibrationPasses : 0;
+  if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) passes += 1;
+  if (plan.needs_survey) passes += 1;
+  if (plan.needs_gradients) passes += kGradientPasses;
+  if (plan.measures_grids()) passes += kGridPasses;
+  for (const Step& step : plan.steps) {
+    const auto* const prune = std::get_if<PruneStep>(&step.action);
+    if (prune == nullptr || prune->cut.repair != CutRepair::Reconstruction) continue;
+    passes += kTrainingProducts * number(prune->cut.reconstruction.epochs);
+  }
+  return passes;
+}
+
 /// Float products, in FLOPs.
 double calibration_products(const WalkPlan& plan, const TextSizes& texts) {
   if (!texts.calibration) return 0;
   const LlamaConfig& config = plan.configs.front();
   const double tokens = number(texts.calibration->count * texts.calibration->length);
-  const bool aims_at_dense = plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs;
-  const double passes = kCalibrationPasses + (aims_at_dense ? 1 : 0) + (plan.needs_survey ? 1 : 0);
-  const bool has_hessians =
-      std::max(plan.cut_need, plan.layer_need) == CalibrationNeed::Hessian || plan.needs_survey;
+  const double passes = calibration_passes(plan);
+  const double hessians = (plan.needs_hessians() ? 1 : 0) + (plan.measures_grids() ? 1 : 0);
   double flops = 0;
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
     flops += passes * kFlopsOfWeight * number(linear_parameters(config, block)) * tokens;
-    if (!has_hessians) continue;
     for (const LinearKind kind : {LinearKind::Q, LinearKind::O, LinearKind::Gate,
                                   LinearKind::Down}) {  // one of each group of inputs
       const double width = number(linear_shape(config, {block, kind}).in_features);
-      flops += kFlopsOfWeight * width * width * tokens;
+      flops += hessians * kFlopsOfWeight * width * width * tokens;
     }
   }
   return flops;
@@ -91,16 +105,19 @@ double scoring_products(const WalkPlan& plan, const TextSizes& texts) {
 double training_products(const WalkPlan& plan, const Recipe& recipe) {
   const auto* const step = step_of<RecoverStep>(recipe.steps);
   if (step == nullptr) return 0;
-  constexpr std::uintmax_t kBytesOfToken = 2;  // as for memory: fewer than tokenizers make
-  std::error_code error;
-  const std::uintmax_t bytes = std::filesystem::file_size(step->text.text, error);
-  double tokens = error ? 0 : static_cast<double>(bytes / kBytesOfToken);
-  if (step->text.samples) {
-    tokens = std::min(tokens, number(*step->text.samples * step->text.sequence_length));
-  }
+  const WindowSizes windows = expected_training_size(*step);
+  const double tokens = number(windows.count * windows.length);
+  const TrainingOptions& options = step->choice.options;
   const double student = kTrainingProducts * number(flops_per_token(plan.output_config()));
   const double teacher = number(flops_per_token(plan.configs.front()));
-  return number(step->choice.options.epochs) * tokens * (student + teacher);
+  double flops = 0;
+  if (trains_blocks(options.phases)) {  // the teacher's blocks are passed once
+    flops += tokens * (number(options.blocks.epochs) * student + teacher);
+  }
+  if (trains_whole(options.phases)) {
+    flops += tokens * number(options.epochs) * (student + teacher);
+  }
+  return flops;
 }
 
 /// Sum over the blocks' layers of rows x columns^power, of the model a step works on.
@@ -160,7 +177,7 @@ class TimeProbe {
   TimeEstimate measure(const ModelFolder& model) {
     const Clock::time_point start = Clock::now();
     add_products();
-    if (std::max(plan_.cut_need, plan_.layer_need) == CalibrationNeed::Hessian) add_factors();
+    if (plan_.needs_hessians()) add_factors();
     for (std::size_t i = 0; i < plan_.steps.size(); ++i) add_step(i);
     add_bytes(model);
     estimate_.probe_seconds = seconds_since(start);
@@ -207,7 +224,7 @@ class TimeProbe {
       return scheme_of(step, {.module = module, .in_features = 0, .role = MatrixRole::Block})
           .has_value();
     };
-    const int power = calibration_need(step.method) == CalibrationNeed::Hessian ? 2 : 1;
+    const int power = calibration_need(step.method) >= CalibrationNeed::Hessian ? 2 : 1;
     const ProbeLayer layer(kProbeRows, kProbeColumns);
     GroupInputs inputs(layer.inputs);
     quantize_layer(layer.state(), &inputs, step.weights, step.method, num_threads_);  // the factor

@@ -42,6 +42,7 @@ struct WalkPlan {
 
   const LlamaConfig& output_config() const { return configs.back(); }
   bool needs_calibration() const { return std::max(cut_need, layer_need) > CalibrationNeed::None; }
+  bool needs_hessians() const { return std::max(cut_need, layer_need) >= CalibrationNeed::Hessian; }
   bool measures_grids() const { return !measured_grids.empty(); }
   bool needs_text() const { return needs_survey || measures_grids() || needs_calibration(); }
 };

@@ -83,15 +83,16 @@ struct CutWidths {
 /// Splits a removal ratio over KV groups and FFN channels, or follows the shares of each.
 ///
 /// With shares each part's number is its own (see PartShares); at least one KV group, one query
-/// head in it and channel_multiple channels stay. Throws  Error{Unsupported} when a share is less
-/// than half a KV group or a head, or leaves too little. The ratio is of the linear parameters of a
-/// block, or of its FLOPs for a token that attends to shape.sequence_length positions (the
-/// attention products included; two FLOPs per multiply-add). The rule: the share of KV groups
-/// removed is as near as whole groups allow to the ratio itself (of two as near, the even number),
-/// then the FFN width makes up the rest, rounded down to channel_multiple so that at least the
-/// ratio is removed; it stays as it is when nothing is left to make up. More groups go only where
-/// the FFN cannot. At least one KV group and channel_multiple channels stay. Throws
-/// Error{Unsupported} when the ratio cannot be reached, naming the largest that can.
+/// head in it and channel_multiple channels stay.
+/// The ratio is of the linear parameters of a block, or of its FLOPs for a token that attends to
+/// shape.sequence_length positions (the attention products included; two FLOPs per multiply-add).
+/// The rule: the share of KV groups removed is as near as whole groups allow to the ratio itself
+/// (of two as near, the even number), then the FFN width makes up the rest, rounded down to
+/// channel_multiple so that at least the ratio is removed; it stays as it is when nothing is left
+/// to make up. More groups go only where the FFN cannot. At least one KV group and
+/// channel_multiple channels stay.
+/// Throws Error{Unsupported} when the ratio cannot be reached, naming the largest that can, and
+///        when a share is less than half a KV group or a head, or leaves too little.
 CutWidths plan_cut(const StructuredCut& cut, const CutShape& shape);
 
 }  // namespace edgecompress

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <variant>
 
+#include "methods/training_options.h"
 #include "weights/activation_rounding.h"
 
 namespace edgecompress {
@@ -250,7 +251,6 @@ constexpr std::array kFolderActivations{kActivationNames[0], kActivationNames[1]
 static_assert(kFolderActivations[1] == "int8-per-token", "what a model folder can say");
 constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
 constexpr std::array<std::string_view, 2> kPrecisions{"uniform", "outer-8bit"};
-constexpr std::array<std::string_view, 3> kTrainingPhases{"end-to-end", "blocks", "both"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
           .kind = FieldKind::Choice,
@@ -265,7 +265,7 @@ constexpr std::array kQuantizeFields{
     Field{.key = "target_bpw", .kind = FieldKind::Number},
     Field{.key = "activations", .kind = FieldKind::Choice, .choices = kFolderActivations},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
-    Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhases},
+    Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
@@ -281,7 +281,7 @@ constexpr std::array kRecoverFields{
     Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "learning_rate", .kind = FieldKind::Share},
     Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
-    Field{.key = "phases", .kind = FieldKind::Choice, .choices = kTrainingPhases},
+    Field{.key = "phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},
     Field{.key = "block_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
     Field{.key = "block_learning_rate", .kind = FieldKind::Share},
     Field{.key = "block_scale_learning_rate", .kind = FieldKind::Share},

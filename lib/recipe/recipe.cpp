@@ -338,7 +338,7 @@ class StepReader {
     if (calibration_need(step.method) == CalibrationNeed::None) {
       contradiction(head.at("rounding"),
                     concat("head.rounding: gptq beside method: ", method_name(step.method)),
-                    "it needs the inputs that gptq and awq gather: use one of them");
+                    "it needs the inputs that gptq, awq and smoothquant gather: use one of them");
     }
   }
 
@@ -359,7 +359,6 @@ class StepReader {
     if (step.size_target) check_size_target(body);
   }
 
-  /// at: the key that names the target.
   void check_size_target(const ObjectReader& body) {
     const std::string_view key = body.has("target_size") ? "target_size" : "target_bpw";
     const auto refuse = [&](const std::string& what, const std::string& hint) {
@@ -426,12 +425,26 @@ class StepReader {
     step.text.sequence_length = body.integer("sequence_length", step.text.sequence_length);
     if (body.has("gate")) step.gate = body.share("gate", kDefaultRecoveryGate);
     read_training(body, step.choice);
+    refuse_idle_training(body, step.choice.options.phases);
     return step;
   }
 
-  static TrainingPhases training_phases(const std::string& name) {
-    if (name == "blocks") return TrainingPhases::Blocks;
-    return name == "both" ? TrainingPhases::Both : TrainingPhases::EndToEnd;
+  /// Keys of a phase that is not asked for.
+  void refuse_idle_training(const ObjectReader& body, TrainingPhases phases) {
+    const auto refuse = [&](std::initializer_list<std::string_view> keys, const std::string& hint) {
+      for (const std::string_view key : keys) {
+        if (!body.has(key)) continue;
+        contradiction(body.at(key), concat(key, " where it changes nothing"), hint);
+      }
+    };
+    if (!trains_blocks(phases)) {
+      refuse({"block_epochs", "block_learning_rate", "block_scale_learning_rate"},
+             "no block is trained by itself: delete this key, or add `phases: blocks` or `both`");
+    }
+    if (!trains_whole(phases)) {
+      refuse({"train", "loss", "epochs", "learning_rate", "scale_learning_rate"},
+             "the model is not trained as a whole: delete this key, or make `phases` `both`");
+    }
   }
 
   static void read_training(const ObjectReader& body, TrainingChoice& choice) {
@@ -444,7 +457,7 @@ class StepReader {
           body.text("loss", "") == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
     }
     TrainingOptions& options = choice.options;
-    if (body.has("phases")) options.phases = training_phases(body.text("phases", ""));
+    if (body.has("phases")) options.phases = training_phases_of_name(body.text("phases", ""));
     BlockTrainingOptions& blocks = options.blocks;
     blocks.epochs = body.integer("block_epochs", blocks.epochs);
     blocks.learning_rate = body.share("block_learning_rate", blocks.learning_rate);
@@ -460,11 +473,17 @@ class StepReader {
   /// `qat: auto` and `qat: always` are a recover step behind the quantize step.
   void add_qat(const ObjectReader& body, std::vector<Step>& steps) {
     const std::string qat = body.text("qat", "never");
-    if (qat == "never") return;
+    if (qat == "never") {
+      if (body.has("qat_phases")) {
+        contradiction(body.at("qat_phases"), "qat_phases where it changes nothing",
+                      "nothing is trained: delete this key, or add `qat: always` or `auto`");
+      }
+      return;
+    }
     RecoverStep step = read_recover(ObjectReader(nullptr), body.at("qat"));
     if (qat == "auto") step.gate = kDefaultRecoveryGate;
     if (body.has("qat_phases")) {
-      step.choice.options.phases = training_phases(body.text("qat_phases", ""));
+      step.choice.options.phases = training_phases_of_name(body.text("qat_phases", ""));
     }
     recovered_ = true;
     steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});

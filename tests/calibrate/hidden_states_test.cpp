@@ -1,10 +1,13 @@
 #include "calibrate/hidden_states.h"
 
+#include <limits>
+
 #include <ATen/Parallel.h>
 
 #include "calibrate/layer_inputs.h"
 #include "support/catch.h"
 #include "support/random_block.h"
+#include "support/refusal.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -64,7 +67,7 @@ TEST_CASE("results are the same bytes for any number of threads", "[calibrate][p
     SequentialBlock tokens(states, rotary, {}, {});
     std::vector<LayerInputs> inputs;
     for (const InputGroup group : kInputGroups) {
-      inputs.push_back(gather_inputs(tokens, group, block, InputDetail::Hessian));
+      inputs.push_back(gather_inputs(tokens, group, block, CalibrationNeed::Hessian));
     }
     tokens.finish(block);
     at::set_num_threads(1);
@@ -103,6 +106,35 @@ TEST_CASE("a block shown group by group computes what the whole block computes",
   for (std::size_t i = 0; i < seen.size(); ++i) CHECK(seen[i].equal(expected[i]));
 }
 
+TEST_CASE("an activation that is not finite is refused, however much is gathered", "[calibrate]") {
+  const TokenWindows windows = some_windows(3, 40);
+  BlockWeights block = random_block(kShape, kHidden, 8, 6);
+  block.input_norm[2] = std::numeric_limits<float>::infinity();
+  const RotaryTable rotary = test_rotary_table(8, 40);
+  for (const CalibrationNeed need :
+       {CalibrationNeed::Norms, CalibrationNeed::Hessian, CalibrationNeed::Sample}) {
+    HiddenStates states(windows, some_embedding(), {});
+    SequentialBlock tokens(states, rotary, {}, {});
+    const auto refusal = refusal_of([&] { gather_inputs(tokens, InputGroup::QKV, block, need); });
+    REQUIRE(refusal.has_value());
+    CHECK(refusal->code == "F20");
+  }
+}
+
+TEST_CASE("a sample is spread evenly over tokens that arrive in pieces", "[calibrate]") {
+  constexpr std::int64_t kLong = 1100;  // three windows at a time
+  const TokenWindows windows = some_windows(4, kLong);
+  const BlockWeights block = random_block(kShape, kHidden, 8, 6);
+  const RotaryTable rotary = test_rotary_table(8, kLong);
+  HiddenStates states(windows, some_embedding(), {});
+  const at::Tensor input =
+      rms_norm(states.windows(0, 4), block.input_norm, block.rms_norm_eps).flatten(0, 1);
+  SequentialBlock tokens(states, rotary, {}, {});
+  const LayerInputs inputs = gather_inputs(tokens, InputGroup::QKV, block, CalibrationNeed::Sample);
+  CHECK(inputs.sample.size(0) <= 512);
+  CHECK(inputs.sample.equal(input.slice(0, 0, std::nullopt, 9)));  // 4400 / 512, rounded up
+}
+
 TEST_CASE("input norms and second moments are those of all tokens", "[calibrate]") {
   const TokenWindows windows = some_windows(3, 40);
   const BlockWeights block = random_block(kShape, kHidden, 8, 6);
@@ -111,12 +143,19 @@ TEST_CASE("input norms and second moments are those of all tokens", "[calibrate]
   const at::Tensor input =
       rms_norm(states.windows(0, 3), block.input_norm, block.rms_norm_eps).flatten(0, 1);
   const at::Tensor moments = at::matmul(input.t(), input).to(at::kDouble) / 120;
-  for (const InputDetail detail : {InputDetail::Norms, InputDetail::Hessian}) {
+  for (const CalibrationNeed need :
+       {CalibrationNeed::Norms, CalibrationNeed::Hessian, CalibrationNeed::Sample}) {
     SequentialBlock tokens(states, rotary, {}, {});
-    const LayerInputs inputs = gather_inputs(tokens, InputGroup::QKV, block, detail);
+    const LayerInputs inputs = gather_inputs(tokens, InputGroup::QKV, block, need);
     const at::Tensor norm = input.square().sum(0).sqrt();
     CHECK((inputs.norm - norm).abs().max().item<double>() < 1e-4);
-    CHECK(inputs.hessian.defined() == (detail == InputDetail::Hessian));
+    CHECK(inputs.hessian.defined() == (need >= CalibrationNeed::Hessian));
+    CHECK(inputs.sample.defined() == (need == CalibrationNeed::Sample));
+    CHECK(inputs.largest.defined() == (need == CalibrationNeed::Sample));
+    if (inputs.sample.defined()) {
+      CHECK(inputs.sample.equal(input));  // few enough to be taken all
+      CHECK(inputs.largest.equal(input.abs().amax(0)));
+    }
     if (inputs.hessian.defined()) {
       CHECK((inputs.hessian - moments).abs().max().item<double>() < 1e-5);
     }

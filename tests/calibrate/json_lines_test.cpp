@@ -144,7 +144,7 @@ TEST_CASE("padding changes no layer's second moments, and each token counts once
   SequentialBlock tokens(states, rotary, {}, {});
   for (const InputGroup group : kInputGroups) {
     CAPTURE(static_cast<int>(group));
-    const LayerInputs inputs = gather_inputs(tokens, group, block, InputDetail::Hessian);
+    const LayerInputs inputs = gather_inputs(tokens, group, block, CalibrationNeed::Hessian);
     const at::Tensor expected = moments_one_by_one(sequences, block, embedding, rotary, group);
     // products in float of 15 terms of size up to 10
     CHECK((inputs.hessian - expected).abs().max().item<double>() < 1e-4);

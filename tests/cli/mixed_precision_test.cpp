@@ -220,6 +220,13 @@ TEST_CASE("a head of its own is rounded by GPTQ when asked, a tied one is refuse
   const CommandRun without =
       run_command("quantize -o x" + kModel + "--method rtn --head-rounding gptq", folder);
   CHECK(without.exit_code == 2);
+  CHECK_THAT(without.err, Contains("error[U-HEAD]") && Contains("inputs that gptq, awq"));
+  // smoothquant gathers them too: what is refused then is the tied head
+  const CommandRun smooth = run_command(
+      "quantize -o x" + kModel + kText +
+          "--method smoothquant --activations int8-per-token --head-rounding gptq --dry-run",
+      folder);
+  CHECK(smooth.exit_code == 69);
 }
 
 TEST_CASE("calibration reads JSON lines of texts and of token ids", "[cli]") {

@@ -171,6 +171,46 @@ TEST_CASE("a plan's time is measured here and now, and only when it is asked for
   CHECK_THAT(run_command(plan, folder).out, Contains("estimated (") && Contains("weights/s"));
 }
 
+TEST_CASE("the estimate counts what a recipe trains and what it surveys", "[cli]") {
+  const TempDir folder;
+  folder.write("t.txt", std::string(40000, 'a'));
+  // FLOPs: seconds times the speed, which is stated with two digits
+  const auto work_of = [&](const std::string& part, const std::string& steps) {
+    folder.write("r.ec.yaml",
+                 "schema: edgecompress.recipe/v1\nname: r\n"
+                 "calibration: { text: t.txt, samples: 64, sequence_length: 256 }\n"
+                 "steps:\n" +
+                     steps);
+    const json plan =
+        output_of("plan " + (folder.path() / "r.ec.yaml").string() + kModel + "--json", folder);
+    for (const json& row : plan.at("time").at("parts")) {
+      if (row.at("name") != part) continue;
+      return row.at("seconds").get<double>() * std::stod(row.at("measured").get<std::string>());
+    }
+    return 0.0;
+  };
+  constexpr double kTwoDigits = 0.11;  // of a ratio of two such speeds
+  const auto training = [&](const std::string& keys) {
+    return work_of("training", "  - { id: r, recover: { " + keys + " } }\n");
+  };
+  // a step is three passes; the teacher's is one, end to end in each epoch
+  const double once = training("epochs: 1");
+  CHECK(once > 0);
+  CHECK(training("phases: blocks, block_epochs: 100") ==
+        Approx(301.0 / 4 * once).epsilon(kTwoDigits));
+  CHECK(training("phases: both, epochs: 100, block_epochs: 100") ==
+        Approx(701.0 / 4 * once).epsilon(kTwoDigits));
+  const auto calibration = [&](const std::string& keys) {
+    return work_of("calibration", "  - { id: p, prune: { ratio: 20%, " + keys + " } }\n");
+  };
+  const double activation = calibration("score: activation, repair: none");  // two passes
+  CHECK(activation > 0);
+  CHECK(calibration("score: taylor, repair: none") ==
+        Approx(6.0 / 2 * activation).epsilon(kTwoDigits));
+  CHECK(calibration("score: activation, repair: reconstruction, repair_epochs: 100") >
+        (1 - kTwoDigits) * 303 / 2 * activation);
+}
+
 TEST_CASE("only where it decides shapes does the text make sizes uncertain", "[cli]") {
   TempDir folder;
   const auto warnings = [&](const std::string& step) {

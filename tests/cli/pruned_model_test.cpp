@@ -128,8 +128,6 @@ TEST_CASE("what cannot be left out or spread is refused before any work", "[cli]
         Case{"--prune-heads 4:0,1", "the model has blocks 0 to 3"},
         Case{"--prune-heads zero:1", "--prune-heads: expected a decoder block and its heads"},
         Case{"--prune-heads 0:0,1 --heads 25%", "leave the shares away"},
-        Case{"--ratio 20% --repair-epochs 2" + text, "need --repair reconstruction"},
-        Case{"--ratio 20% --protect-first 1" + text, "need --allocation per-layer"},
         Case{"--ratio 80% --allocation per-layer --protect-first 2" + text, "out of reach"},
         Case{"--mask 2:4 --mask-allocation outliers" + text, "has one sparsity"},
         Case{"--ratio 20% --channels 20%" + text, "leave --ratio"},

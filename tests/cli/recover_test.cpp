@@ -17,15 +17,16 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 const std::string kDense = "tests/models/mini-llama";
+const std::string kWindows =
+    " --training calibration/calibration.txt --sequence-length 64 --samples 12 --batch 4";
 const std::string kTraining =
-    " --training calibration/calibration.txt --sequence-length 64 --samples 12 --epochs 1 --batch 4"
-    " --learning-rate 1e-4 --scale-learning-rate 1e-2";
+    kWindows + " --epochs 1 --learning-rate 1e-4 --scale-learning-rate 1e-2";
 
 /// Runs `recover` and returns its report.
 Json recovered(const TempDir& folder, const std::string& model, const std::string& output,
-               const std::string& flags) {
+               const std::string& flags, const std::string& training = kTraining) {
   const CommandRun done = run_command(
-      "recover --model " + model + " -o " + output + kTraining + " --json " + flags, folder);
+      "recover --model " + model + " -o " + output + training + " --json " + flags, folder);
   INFO(done.err);
   REQUIRE(done.exit_code == 0);
   return Json::parse(done.out);
@@ -154,7 +155,8 @@ TEST_CASE("a mask, a cut's shapes and the artifact survive recovery", "[cli]") {
   CHECK(exported.exit_code == 0);
 }
 
-const std::string kBlocks = " --phases blocks --block-epochs 2 --zeros free --teacher " + kDense;
+const std::string kBlocks =
+    kWindows + " --phases blocks --block-epochs 2 --zeros free --teacher " + kDense;
 
 TEST_CASE("blocks trained one by one make the model better, on the same grids", "[cli]") {
   const TempDir folder;
@@ -163,7 +165,7 @@ TEST_CASE("blocks trained one by one make the model better, on the same grids", 
   const std::string output = (folder.path() / "out").string();
   const Json report = recovered(
       folder, model, output,
-      kBlocks + " --block-learning-rate 3e-4 --text calibration/evaluation.txt --windows 3");
+      "--block-learning-rate 3e-4 --text calibration/evaluation.txt --windows 3", kBlocks);
   CHECK_FALSE(report.contains("training"));
   const Json& training = report.at("block_training");
   CHECK(training.at("training_windows") == 11);
@@ -198,9 +200,8 @@ TEST_CASE("blocks that training makes worse stay as they were", "[cli]") {
   const TempDir folder;
   const std::string model = quantized(folder, "--group-size 64 --asymmetric");
   const std::string output = (folder.path() / "out").string();
-  const Json report =
-      recovered(folder, model, output,
-                kBlocks + " --block-learning-rate 0.5 --block-scale-learning-rate 0.5");
+  const Json report = recovered(
+      folder, model, output, "--block-learning-rate 0.5 --block-scale-learning-rate 0.5", kBlocks);
   CHECK(report.at("block_training").at("kept") == false);
   for (const Json& block : report.at("block_training").at("blocks")) {
     CHECK(block.at("kept_step") == 0);

@@ -24,7 +24,7 @@ TEST_CASE("only methods that look at activations need calibration", "[methods]")
   CHECK((calibration_need(HqqOptions{}) == CalibrationNeed::None));
   CHECK((calibration_need(AwqOptions{}) == CalibrationNeed::Hessian));
   CHECK((calibration_need(GptqOptions{}) == CalibrationNeed::Hessian));
-  CHECK((calibration_need(SmoothQuantOptions{}) == CalibrationNeed::Hessian));
+  CHECK((calibration_need(SmoothQuantOptions{}) == CalibrationNeed::Sample));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::None) == CalibrationNeed::None));
   CHECK((calibration_need(MagnitudeMask{}, MaskRepair::LeastSquares) == CalibrationNeed::Hessian));
   CHECK((calibration_need(WandaMask{}, MaskRepair::None) == CalibrationNeed::Norms));

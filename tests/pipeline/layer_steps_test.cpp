@@ -120,6 +120,25 @@ TEST_CASE("masks of several steps add up, and stay when the layer is quantized",
   CHECK(quantized.codes->scheme().bits == 4);
 }
 
+TEST_CASE("smoothquant rounds as it is told, to the nearest or by GPTQ", "[pipeline]") {
+  at::manual_seed(17);
+  const at::Tensor tokens = at::randn({64, 32});
+  const at::Tensor weight = at::randn({12, 32});
+  const QuantScheme scheme{.bits = 4, .group_size = 32};
+  const auto rounded = [&](const QuantizeMethod& method) {
+    GroupInputs inputs({.norm = tokens.square().sum(0).sqrt(),
+                        .deviation = {},
+                        .hessian = at::mm(tokens.t(), tokens).to(at::kDouble) / 64});
+    const LayerState layer{.weight = weight, .dense = weight};
+    return quantize_layer(layer, &inputs, scheme, method, 1).weight;
+  };
+  const at::Tensor nearest = rounded(SmoothQuantOptions{});
+  const at::Tensor compensated = rounded(SmoothQuantOptions{.rounding = SmoothRounding::Gptq});
+  CHECK(nearest.equal(rounded(RtnOptions{})));
+  CHECK(compensated.equal(rounded(GptqOptions{})));
+  CHECK_FALSE(compensated.equal(nearest));
+}
+
 TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipeline]") {
   at::manual_seed(12);
   const at::Tensor mix = at::randn({24, 24});

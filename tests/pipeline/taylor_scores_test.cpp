@@ -1,6 +1,7 @@
 #include "pipeline/taylor_scores.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/Parallel.h>
 
@@ -82,6 +83,48 @@ TEST_CASE("taylor scores are the same for any number of threads and windows in f
     CHECK(one[block].kv_groups == three[block].kv_groups);
     CHECK(one[block].query_heads == three[block].query_heads);
     CHECK(one[block].channels == three[block].channels);
+  }
+}
+
+TEST_CASE("padding changes no taylor score", "[pipeline][property]") {
+  const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
+  TokenWindows padded = some_windows(3);  // ids of real tokens stand where padding is
+  padded.lengths = {kLength, 9, 16};
+  const std::vector<PartScores> found = taylor_scores(model, padded, {}, {});
+  std::vector<PartScores> expected;
+  const auto add = [](std::vector<double>& sums, const std::vector<double>& more) {
+    sums.resize(more.size());
+    for (std::size_t i = 0; i < more.size(); ++i) sums[i] += more[i];
+  };
+  for (std::int64_t window = 0; window < padded.count; ++window) {
+    TokenWindows alone;
+    alone.count = 1;
+    alone.length = padded.lengths[static_cast<std::size_t>(window)];
+    const auto ids = padded.window(window).first(static_cast<std::size_t>(alone.length));
+    alone.ids.assign(ids.begin(), ids.end());
+    const std::vector<PartScores> own = taylor_scores(model, alone, {}, {});
+    expected.resize(own.size());
+    for (std::size_t block = 0; block < own.size(); ++block) {
+      add(expected[block].kv_groups, own[block].kv_groups);
+      add(expected[block].query_heads, own[block].query_heads);
+      add(expected[block].channels, own[block].channels);
+    }
+  }
+  const auto check = [](const std::vector<double>& scores, const std::vector<double>& wanted) {
+    REQUIRE(scores.size() == wanted.size());
+    const double largest = *std::max_element(wanted.begin(), wanted.end());
+    CHECK(largest > 0);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      // float products of other shapes, squared
+      CHECK(std::abs(scores[i] - wanted[i]) < 1e-4 * largest);
+    }
+  };
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t block = 0; block < found.size(); ++block) {
+    CAPTURE(block);
+    check(found[block].kv_groups, expected[block].kv_groups);
+    check(found[block].query_heads, expected[block].query_heads);
+    check(found[block].channels, expected[block].channels);
   }
 }
 

@@ -84,6 +84,85 @@ TEST_CASE("a block's loss is the mean over tokens of the squared distance's shar
   }
 }
 
+/// Hidden states before and behind a block.
+struct ShortWindows {
+  HiddenStates inputs;
+  HiddenStates targets;
+};
+
+/// The setup's windows, of which each has so many tokens; the rest of a row is padding.
+ShortWindows padded(Setup& setup, const std::vector<std::int64_t>& tokens) {
+  const std::int64_t width = setup.model.config().hidden_size;
+  TokenWindows windows;
+  windows.count = kWindows;
+  windows.length = kLength;
+  windows.ids.resize(kWindows * kLength);
+  windows.lengths = tokens;
+  HiddenStates inputs(windows, at::full({1, width}, 30.0F), {});
+  HiddenStates targets(inputs, width, {});
+  targets.windows(0, kWindows).fill_(0.01F);  // an error there would count much
+  for (std::int64_t i = 0; i < kWindows; ++i) {
+    const std::int64_t count = tokens[static_cast<std::size_t>(i)];
+    const auto copy = [&](HiddenStates& to, HiddenStates& from) {
+      to.windows(i, i + 1).narrow(1, 0, count).copy_(from.windows(i, i + 1).narrow(1, 0, count));
+    };
+    copy(inputs, setup.inputs);
+    copy(targets, setup.targets);
+  }
+  return {std::move(inputs), std::move(targets)};
+}
+
+/// One of them alone, without padding.
+ShortWindows alone(Setup& setup, std::int64_t window, std::int64_t tokens) {
+  const auto taken = [&](HiddenStates& from) {
+    HiddenStates states(1, tokens, setup.model.config().hidden_size, HiddenStateStorage{});
+    states.windows(0, 1).copy_(from.windows(window, window + 1).narrow(1, 0, tokens));
+    return states;
+  };
+  return {taken(setup.inputs), taken(setup.targets)};
+}
+
+TEST_CASE("padding changes neither a block's loss nor its gradients", "[training][property]") {
+  Setup setup;
+  const std::vector<std::int64_t> tokens{kLength, 17, 29};
+  const auto gradients_of = [&](ShortWindows windows, const std::vector<std::int64_t>& chosen) {
+    const TrainedBlock block = setup.trained();
+    BlockPass pass([&block] { return block.weights(); }, setup.rotary,
+                   {.inputs = windows.inputs, .targets = windows.targets}, at::kCPU);
+    const double loss = pass.add_gradients(chosen);
+    CHECK(pass.loss(chosen) == Approx(loss).epsilon(1e-6));
+    std::vector<at::Tensor> found;
+    for (const Parameter& parameter : block.parameters(setup.options)) {
+      found.push_back(parameter.value.grad().to(at::kDouble));
+    }
+    return std::pair(loss, found);
+  };
+  const auto [loss, found] = gradients_of(padded(setup, tokens), {0, 1, 2});
+
+  const auto all = static_cast<double>(kLength + 17 + 29);
+  double mean = 0;
+  std::vector<at::Tensor> expected;
+  for (std::int64_t window = 0; window < kWindows; ++window) {
+    const std::int64_t count = tokens[static_cast<std::size_t>(window)];
+    const double share = static_cast<double>(count) / all;
+    const auto [own_loss, own] = gradients_of(alone(setup, window, count), {0});
+    mean += share * own_loss;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (window == 0) expected.push_back(at::zeros_like(own[i]));
+      expected[i] += share * own[i];
+    }
+  }
+  CHECK(loss == Approx(mean).epsilon(1e-6));
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    CAPTURE(i);
+    const double scale = expected[i].abs().max().item<double>();
+    CHECK(scale > 0);
+    // the two add up the same float products in other orders
+    CHECK((found[i] - expected[i]).abs().max().item<double>() < 1e-4 * scale);
+  }
+}
+
 TEST_CASE("a trained block comes closer to another block's outputs", "[training]") {
   Setup setup;
   setup.targets.windows(0, kWindows).copy_(setup.inputs.windows(0, kWindows));

@@ -35,12 +35,6 @@ CutRepair repair_of(const PruneOptions& options, const StructuredScore& score) {
 }
 
 ReconstructionOptions reconstruction_of(const PruneOptions& options) {
-  if (options.repair != "reconstruction" &&
-      (options.repair_epochs || options.repair_learning_rate)) {
-    throw Error(ErrorKind::Usage, "U-NOTHING",
-                "--repair-epochs and --repair-learning-rate need --repair reconstruction: no other "
-                "repair trains");
-  }
   const ReconstructionOptions defaults;
   return {.epochs = options.repair_epochs.value_or(defaults.epochs),
           .learning_rate = options.repair_learning_rate.value_or(defaults.learning_rate),
@@ -119,7 +113,7 @@ DropLayersStep drop_layers_of(const PruneOptions& options) {
   return step;
 }
 
-void refuse_idle_allocation(const PruneOptions& options) {
+void refuse_conflicting_allocation(const PruneOptions& options) {
   const bool per_layer = options.allocation == "per-layer";
   if (per_layer && options.ratio.empty() && options.heads.empty() && options.channels.empty()) {
     throw Error(ErrorKind::Usage, "U-NOTHING",
@@ -130,11 +124,6 @@ void refuse_idle_allocation(const PruneOptions& options) {
     throw Error(ErrorKind::Usage, "U-SHARE",
                 "--allocation per-layer decides how many KV groups and channels each block keeps; "
                 "leave --query-heads and --prune-heads away");
-  }
-  if (!per_layer && (options.protect_first > 0 || options.protect_last > 0)) {
-    throw Error(ErrorKind::Usage, "U-NOTHING",
-                "--protect-first and --protect-last need --allocation per-layer: a uniform cut "
-                "takes the same from every block");
   }
 }
 
@@ -162,6 +151,15 @@ void refuse_unused_flags(const CLI::App& command, const PruneOptions& options) {
   if (cuts_parts(options) && options.ratio.empty()) {
     refuse_idle_flags(command, {"--target"},
                       "it says what --ratio counts; --heads and --channels count themselves");
+  }
+  if (options.repair != "reconstruction") {
+    refuse_idle_flags(command, {"--repair-epochs", "--repair-learning-rate"},
+                      "only --repair reconstruction trains");
+  }
+  if (options.allocation != "per-layer") {
+    refuse_idle_flags(command, {"--protect-first", "--protect-last"},
+                      "a uniform cut takes the same from every block; --allocation per-layer "
+                      "does not");
   }
   if (options.score != "random") {
     refuse_idle_flags(command, {"--seed"}, "only --score random draws numbers");
@@ -299,7 +297,7 @@ Recipe prune_recipe(const PruneOptions& options) {
   if (options.drop_layers > 0 || !options.dropped_layers.empty()) {
     recipe.steps.push_back({.id = "drop", .action = drop_layers_of(options)});
   }
-  refuse_idle_allocation(options);
+  refuse_conflicting_allocation(options);
   if (has_cut(options)) {
     const StructuredScore score = parse_score(options.score, options.seed);
     recipe.steps.push_back(
@@ -341,8 +339,7 @@ Recipe prune_recipe(const PruneOptions& options) {
     throw Error(
         ErrorKind::Usage, "U-NOTHING",
         "nothing to do: give --ratio (or --heads, --query-heads, --channels, --prune-heads) for "
-        "a structured cut, "
-        "--drop-layers for whole blocks, --mask for a mask, or several of them");
+        "a structured cut, --drop-layers for whole blocks, --mask for a mask, or several of them");
   }
   add_gates(options.gates, recipe);
   return recipe;

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "edgecompress/recipe_parts.h"
-#include "edgecompress/recover_command.h"
+#include "methods/method_names.h"
 #include "recipe/fields.h"
 
 namespace edgecompress::cli {
@@ -89,13 +89,15 @@ std::optional<SizeTarget> size_target(const QuantizeOptions& options) {
 
 HeadRounding head_rounding(const QuantizeOptions& options) {
   if (options.head_rounding == "nearest") return HeadRounding::Nearest;
-  const bool knows_inputs = options.method == "gptq" || options.method == "awq";
+  const bool knows_inputs = calibration_need(parse_method(options)) >= CalibrationNeed::Hessian;
   if (!knows_inputs || options.head_bits == "none") {
-    throw Error(ErrorKind::Usage, "U-HEAD",
-                concat("--head-rounding gptq does not go with ",
-                       knows_inputs ? "--head-bits none: a floating head is not rounded"
-                                    : concat("--method ", options.method,
-                                             ": it needs the inputs that gptq and awq gather")));
+    throw Error(
+        ErrorKind::Usage, "U-HEAD",
+        concat("--head-rounding gptq does not go with ",
+               knows_inputs
+                   ? "--head-bits none: a floating head is not rounded"
+                   : concat("--method ", options.method,
+                            ": it needs the inputs that gptq, awq and smoothquant gather")));
   }
   return HeadRounding::Gptq;
 }
@@ -158,7 +160,7 @@ RecoverStep qat_step(const QuantizeOptions& options) {
   }
   step.choice.options.zeros = ZeroWeights::Free;
   if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
-  step.choice.options.phases = training_phases(options.qat_phases);
+  step.choice.options.phases = training_phases_of_name(options.qat_phases);
   return step;
 }
 
@@ -235,7 +237,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
   command
       ->add_option("--head-rounding", options.head_rounding,
                    "how a head that is not tied is rounded: nearest, or gptq on the final hidden "
-                   "states; with gptq and awq")
+                   "states; with gptq, awq and smoothquant")
       ->check(CLI::IsMember({"nearest", "gptq"}))
       ->capture_default_str();
   command
@@ -265,7 +267,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->add_option("--qat-phases", options.qat_phases,
                    "what --qat trains: end-to-end, blocks (each on the dense block's outputs) or "
                    "both")
-      ->check(CLI::IsMember({"end-to-end", "blocks", "both"}))
+      ->check(CLI::IsMember(kTrainingPhaseNames))
       ->capture_default_str();
   command->add_option("--training", options.training_text, "UTF-8 text that --qat trains on")
       ->default_str("the calibration text");

@@ -1,5 +1,8 @@
 #include "edgecompress/recover_command.h"
 
+#include "base/error.h"
+#include "methods/method_names.h"
+
 namespace edgecompress::cli {
 namespace {
 
@@ -9,7 +12,7 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
       .add_option("--phases", options.phases,
                   "end-to-end: the whole model; blocks: each decoder block on the outputs of the "
                   "teacher's; both: the blocks first")
-      ->check(CLI::IsMember({"end-to-end", "blocks", "both"}))
+      ->check(CLI::IsMember(kTrainingPhaseNames))
       ->capture_default_str();
   command
       .add_option("--block-epochs", training.blocks.epochs, "passes of each block over the text")
@@ -71,6 +74,22 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
   command.add_option("--seed", training.seed, "of the order of the windows")->capture_default_str();
 }
 
+/// Flags of a phase that is not asked for.
+void refuse_unused_flags(const CLI::App& command, const RecoverOptions& options) {
+  const TrainingPhases phases = training_phases_of_name(options.phases);
+  const std::string given = concat("--phases is ", options.phases);
+  if (!trains_blocks(phases)) {
+    refuse_idle_flags(command,
+                      {"--block-epochs", "--block-learning-rate", "--block-scale-learning-rate"},
+                      concat(given, ", so no block is trained by itself"));
+  }
+  if (!trains_whole(phases)) {
+    refuse_idle_flags(command,
+                      {"--train", "--loss", "--epochs", "--learning-rate", "--scale-learning-rate"},
+                      concat(given, ", so the model is not trained as a whole"));
+  }
+}
+
 }  // namespace
 
 CLI::App* add_recover(CLI::App& app, RecoverOptions& options) {
@@ -95,12 +114,8 @@ CLI::App* add_recover(CLI::App& app, RecoverOptions& options) {
       "llama\n"
       "  edgecompress recover --model llama-24 -o llama-24-ft --training train.txt --learning-rate "
       "1e-4 --text val.txt");
+  command->callback([command, &options] { refuse_unused_flags(*command, options); });
   return command;
-}
-
-TrainingPhases training_phases(const std::string& name) {
-  if (name == "blocks") return TrainingPhases::Blocks;
-  return name == "both" ? TrainingPhases::Both : TrainingPhases::EndToEnd;
 }
 
 TrainingChoice training_choice(const RecoverOptions& options) {
@@ -111,7 +126,7 @@ TrainingChoice training_choice(const RecoverOptions& options) {
   if (options.loss != "auto") {
     choice.loss = options.loss == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
   }
-  choice.options.phases = training_phases(options.phases);
+  choice.options.phases = training_phases_of_name(options.phases);
   choice.options.zeros = options.zeros == "keep" ? ZeroWeights::Keep : ZeroWeights::Free;
   choice.options.held_out_share = parse_share(options.held_out, "--held-out");
   return choice;

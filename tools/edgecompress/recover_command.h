@@ -26,9 +26,6 @@ struct RecoverOptions {
 
 CLI::App* add_recover(CLI::App& app, RecoverOptions& options);
 
-/// end-to-end, blocks or both.
-TrainingPhases training_phases(const std::string& name);
-
 /// What these flags ask for. Throws Error{Usage}.
 TrainingChoice training_choice(const RecoverOptions& options);
 

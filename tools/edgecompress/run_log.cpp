@@ -2,12 +2,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <iostream>
 
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/utc_time.h"
 #include "base/version.h"
 #include "edgecompress/build_facts.h"
 #include "report/text_numbers.h"
@@ -39,15 +39,6 @@ class TwoPlaces : public std::streambuf {
   std::streambuf& first_;
   std::streambuf& second_;
 };
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char text[sizeof("2000-01-01T00:00:00Z")];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
 
 }  // namespace
 
