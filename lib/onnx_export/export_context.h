@@ -53,7 +53,7 @@ std::string node_path(std::string_view module);
 std::string joined_modules(const std::vector<std::string>& modules);
 
 /// A tensor of floats that is small beside the matrices: a norm's weight, a bias.
-std::string add_vector(ExportContext& context, const std::string& name, std::vector<float> values,
-                       const std::vector<std::string>& modules);
+std::string add_vector(ExportContext& context, const std::string& name,
+                       const std::vector<float>& values, const std::vector<std::string>& modules);
 
 }  // namespace edgecompress

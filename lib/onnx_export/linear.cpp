@@ -129,7 +129,7 @@ std::string add_bias_tensor(ExportContext& context, const Linear& linear) {
     const std::vector<float> part = context.model.vector(module + ".bias");
     values.insert(values.end(), part.begin(), part.end());
   }
-  return add_vector(context, linear.name + ".bias", std::move(values), linear.modules);
+  return add_vector(context, linear.name + ".bias", values, linear.modules);
 }
 
 NbitsTensors nbits_tensor_names(const std::string& linear_name, const QuantScheme& scheme) {

@@ -382,7 +382,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
   _mm256_store_si256(reinterpret_cast<__m256i*>(each), largest);
   std::uint32_t top = 0;
   for (const std::uint32_t one : each) top = one > top ? one : top;
-  float magnitude;
+  float magnitude = 0;
   __builtin_memcpy(&magnitude, &top, sizeof magnitude);
   const bool finite = top < 0x7F800000U;
   const bool zero = magnitude < 0x1p-100F;  // 127 / magnitude must stay finite

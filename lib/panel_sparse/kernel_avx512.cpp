@@ -319,7 +319,7 @@ float quantize_group(const float* x, std::int64_t count, std::int64_t padded, st
     largest = _mm512_max_epu32(largest, _mm512_and_si512(bits, magnitude_bits));
   }
   const std::uint32_t top = _mm512_reduce_max_epu32(largest);
-  float magnitude;
+  float magnitude = 0;
   __builtin_memcpy(&magnitude, &top, sizeof magnitude);
   const bool finite = top < 0x7F800000U;
   const bool zero = magnitude < 0x1p-100F;  // 127 / magnitude must stay finite

@@ -19,7 +19,7 @@ struct GroupSums {
 
 /// Columns of one run, numbered in their group.
 struct StoredColumns {
-  int column[256];
+  int column[256] = {};
   int count = 0;
 };
 

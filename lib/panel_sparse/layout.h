@@ -22,8 +22,9 @@ struct Layout {
 
 struct Header {
   PanelSparseForm form;
-  std::int64_t rows, columns;
-  std::uint64_t code_bytes;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::uint64_t code_bytes = 0;
 };
 
 [[noreturn]] void sparse_malformed(const std::string& why);

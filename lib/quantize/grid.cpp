@@ -92,9 +92,7 @@ double error_sum(std::span<const float> weights, std::span<const float> importan
                  Span codes) {
   constexpr std::size_t kChunk = 256;  // short enough for sums in float
   const float inverse = 1 / step;
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): each element is written before it is
-  // read
-  std::array<float, kChunk> powers;
+  std::array<float, kChunk> powers;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
   double total = 0;
   for (std::size_t begin = 0; begin < weights.size(); begin += kChunk) {
     const std::size_t count = std::min(kChunk, weights.size() - begin);

@@ -11,7 +11,7 @@ namespace edgecompress {
 
 /// One of the layers that read the same inputs.
 struct ScalableLayer {
-  MatrixView<const float> weight;  ///< [rows, columns], finite
+  MatrixView<const float> weight = {};  ///< [rows, columns], finite
   QuantScheme scheme;
 };
 

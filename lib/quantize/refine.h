@@ -9,7 +9,7 @@ namespace edgecompress {
 
 struct RefinedMatrix {
   QuantizedMatrix matrix;
-  double output_error;  ///< tr(D H D^T), D the change of the whole weight
+  double output_error = 0;  ///< tr(D H D^T), D the change of the whole weight
 };
 
 /// Lowers the output error of a matrix on its grid by descent, one coordinate after the other.

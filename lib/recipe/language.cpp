@@ -17,7 +17,7 @@ struct MethodRow {
   std::string_view name;
   std::span<const Field> options;
   Method (*read)(const ObjectReader& step);
-  std::size_t alternative;  ///< of the variant
+  std::size_t alternative = 0;  ///< of the variant
 };
 
 /// True when every alternative of the variant has a row.

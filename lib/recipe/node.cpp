@@ -164,7 +164,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     const auto byte = static_cast<std::size_t>(std::max(mark.pos, 0));
     const bool bare_tag = tag == "!" && byte < text_.size() && text_[byte] == '!';
-    if ((tag != "" && tag != "?" && tag != "!") || bare_tag) {
+    if ((!tag.empty() && tag != "?" && tag != "!") || bare_tag) {
       problems_.add({"R11",
                      concat("tags (", printable(tag), ") are not part of the recipe language"),
                      place_of(mark, 1),

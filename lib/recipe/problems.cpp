@@ -110,7 +110,7 @@ std::string Problems::excerpt(const Problem& problem) const {
       std::clamp<std::size_t>(problem.at.length, 1, std::max<std::size_t>(room, 1));
   out += "\n" + gutter + " | " + spaces(column - skipped) + std::string(carets, '^');
   if (!problem.hint.empty()) out += " " + problem.hint;
-  for (const std::string& note : problem.notes) out += "\n" + gutter + " = " + note;
+  for (const std::string& note : problem.notes) out += concat("\n", gutter, " = ", note);
   return out;
 }
 

@@ -23,7 +23,7 @@ inline constexpr std::size_t kNumGateMetrics = 6;
 
 /// A limit that a result must keep: the largest allowed value, or the smallest.
 struct Gate {
-  GateMetric metric;
+  GateMetric metric = GateMetric::PerplexityIncrease;
   double limit = 0;
 };
 

@@ -17,7 +17,7 @@ constexpr bool is_printable(unsigned byte) {
 
 struct Tables {
   std::array<std::string, 256> character;
-  std::array<int, kCharacters> byte;
+  std::array<int, kCharacters> byte{};
 };
 
 const Tables& tables() {

@@ -107,7 +107,7 @@ void TextDecoder::run(const ByteFallback&, std::vector<std::string>& tokens) {
 void TextDecoder::run(const Fuse&, std::vector<std::string>& tokens) {
   std::string fused;
   for (const std::string& token : tokens) fused += token;
-  tokens.assign(1, std::move(fused));
+  tokens = {std::move(fused)};
 }
 
 void TextDecoder::run(const ByteLevel&, std::vector<std::string>& tokens) {

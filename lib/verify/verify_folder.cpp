@@ -181,7 +181,8 @@ class Verifier {
   void check_artifact_hashes(const Json& artifact) {
     for (const auto& [name, sha256] : artifact.at("file_sha256").items()) {
       const auto listed = manifest_.files.find(name);
-      if (listed != manifest_.files.end() && listed->second.sha256 == sha256) continue;
+      if (listed != manifest_.files.end() && listed->second.sha256 == sha256.get<std::string>())
+        continue;
       problem("V8", name, "has another SHA-256 in the report than in the manifest");
     }
     result_.checks.push_back("the artifact's hashes in the report");
