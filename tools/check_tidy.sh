@@ -13,5 +13,6 @@ if (($# == 0)); then
   done
 fi
 printf '%s\n' "$@" | xargs -P "$(nproc)" -n 1 clang-tidy-19 --quiet -p build/tidy --extra-arg=-Wno-sign-conversion \
-  --extra-arg=-Wno-deprecated-declarations  # inside libstdc++ 12's std::stable_sort
+  --extra-arg=-Wno-unknown-warning-option \
+  --extra-arg=-Wno-deprecated-declarations  # in the order: g++'s own warnings; libstdc++ 12's std::stable_sort
 echo "tidy: nothing to complain about in $# sources"
