@@ -182,7 +182,9 @@ def check_quantized(edgecompress, work, source, windows, *options):
     return matrices
 
 
-ROUNDED_PERPLEXITY = 2e-3  # a code flips with the last bit of an input, and later layers see it
+# A code flips with the last bit of an input, and later layers see it: two correct computations lie about 0.004 nats of
+# KL divergence apart, which moves the perplexity of some hundred tokens by half a percent.
+ROUNDED_PERPLEXITY = 1e-2
 
 
 def check_activations(edgecompress, work, source, windows, *options):
