@@ -37,6 +37,14 @@ InputGroup input_group(LinearKind kind) {
   return InputGroup::QKV;
 }
 
+std::vector<LinearKind> layers_of(InputGroup group) {
+  std::vector<LinearKind> kinds;
+  for (const LinearKind kind : kLinearKinds) {
+    if (input_group(kind) == group) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt() * weight;
 }

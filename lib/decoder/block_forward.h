@@ -14,6 +14,8 @@ enum class InputGroup { QKV, O, GateUp, Down };
 inline constexpr std::array kInputGroups{InputGroup::QKV, InputGroup::O, InputGroup::GateUp,
                                          InputGroup::Down};
 InputGroup input_group(LinearKind kind);
+/// The layers that read the same input, in the order of kLinearKinds.
+std::vector<LinearKind> layers_of(InputGroup group);
 
 /// Sees the input of a group of linear layers, [batch, length, in_features], before it is used.
 using InputObserver = std::function<void(InputGroup group, const at::Tensor& input)>;

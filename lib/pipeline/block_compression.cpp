@@ -23,14 +23,6 @@ void refuse_lost_mask(const LayerState& layer) {
   ensure(dropped.eq(0).all().item<bool>(), "masked weights to be exactly zero after every step");
 }
 
-std::vector<LinearKind> layers_of(InputGroup group) {
-  std::vector<LinearKind> kinds;
-  for (const LinearKind kind : kLinearKinds) {
-    if (input_group(kind) == group) kinds.push_back(kind);
-  }
-  return kinds;
-}
-
 /// The dense layer's outputs. Where a cut took rows away, those that stay are the dense layer's.
 at::Tensor wanted_of(LinearKind kind, const GroupInputs* inputs, const BlockHistory& history) {
   if (inputs == nullptr || !inputs->dense()) return {};
@@ -55,7 +47,9 @@ class BlockCompression {
   BlockHistory run() {
     cut();
     compress_layers();
-    if (context_.dense_calibration != nullptr) {
+    if (dense_outputs_) {
+      *context_.dense_calibration = std::move(*dense_outputs_);
+    } else if (context_.dense_calibration != nullptr) {
       advance(*context_.dense_calibration,
               to_target(history_.after.front(), context_.compute.target), context_.rotary,
               context_.compute.target);
@@ -95,21 +89,27 @@ class BlockCompression {
     }
   }
 
+  /// The dense model's hidden states behind this block; those before it stay for other steps.
+  HiddenStates& dense_outputs() {
+    if (dense_outputs_) return *dense_outputs_;
+    HiddenStates& before = *context_.dense_calibration;
+    HiddenStates& behind =
+        dense_outputs_.emplace(before, before.hidden_size(), context_.compute.storage);
+    const BlockWeights block = to_target(history_.after.front(), context_.compute.target);
+    for_each_piece(
+        before, context_.compute.target.device,
+        [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
+          behind.windows(begin, end).copy_(block_forward(block, context_.rotary, hidden, {}));
+          behind.release(begin, end);
+        });
+    return behind;
+  }
+
   /// Trains what is left of the block for the dense model's hidden states behind it.
   void reconstruct(const ReconstructionOptions& options) {
-    const HiddenStates& inputs = *context_.calibration;
-    HiddenStates wanted(inputs, inputs.hidden_size(), context_.compute.storage);
-    for_each_piece(
-        *context_.dense_calibration, context_.compute.target.device,
-        [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
-          wanted.windows(begin, end)
-              .copy_(block_forward(to_target(history_.after.front(), context_.compute.target),
-                                   context_.rotary, hidden, {}));
-          wanted.release(begin, end);
-        });
-    Reconstruction result =
-        reconstruct_block(history_.cut, {.inputs = *context_.calibration, .targets = wanted},
-                          {.rotary = context_.rotary, .target = context_.compute.target}, options);
+    Reconstruction result = reconstruct_block(
+        history_.cut, {.inputs = *context_.calibration, .targets = dense_outputs()},
+        {.rotary = context_.rotary, .target = context_.compute.target}, options);
     for (at::Tensor& weight : result.block.weights) {
       weight = rounded_to(weight, context_.config.dtype).contiguous();
     }
@@ -289,6 +289,7 @@ class BlockCompression {
   const BlockIndex index_;
   const BlockContext& context_;
   BlockHistory history_;
+  std::optional<HiddenStates> dense_outputs_;
 };
 
 }  // namespace

@@ -63,9 +63,8 @@ class GridChooser {
 
   void add_group(std::int64_t block, InputGroup group) {
     TiedLayers layers;
-    for (const LinearKind kind : kLinearKinds) {
+    for (const LinearKind kind : layers_of(group)) {
       const std::string module = module_name({block, kind});
-      if (input_group(kind) != group) continue;
       if (!is_grid_open(question_.step, {.module = module})) continue;
       layers.modules.emplace_back(module, linear_shape(question_.config, {block, kind}));
     }

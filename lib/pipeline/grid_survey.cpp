@@ -78,8 +78,7 @@ class GridSurvey {
       const LayerInputs inputs = gather_inputs(tokens, group, computed, CalibrationNeed::Hessian);
       std::vector<double>& sums = errors[static_cast<std::size_t>(group)];
       sums.assign(grids_.size(), 0.0);
-      for (const LinearKind kind : kLinearKinds) {
-        if (input_group(kind) != group) continue;
+      for (const LinearKind kind : layers_of(group)) {
         const std::vector<double> layer =
             with_context(concat("measuring grids of ", module_name({index, kind})), [&] {
               return grid_errors(block.weight(kind), inputs.hessian, grids_, compute_.num_threads);
@@ -116,8 +115,7 @@ class GridSurvey {
     std::array<double, kInputGroups.size()> disturbances{};
     for (const InputGroup group : kInputGroups) {
       BlockWeights changed = block;
-      for (const LinearKind kind : kLinearKinds) {
-        if (input_group(kind) != group) continue;
+      for (const LinearKind kind : layers_of(group)) {
         changed.weight(kind) = with_context(concat("rounding ", module_name({index, kind})), [&] {
           return rounded(block.weight(kind).contiguous(), grids_.front(), compute_.num_threads);
         });

@@ -37,20 +37,12 @@ constexpr std::uint64_t kTrainingSets = 2;
 constexpr std::uintmax_t kBytesOfUnknownText = std::uintmax_t{1} << 20;
 constexpr std::int64_t kBytesOfToken = 2;
 
-std::uint64_t elements(MatrixShape shape) {
-  return static_cast<std::uint64_t>(shape.out_features * shape.in_features);
-}
-
 std::uint64_t largest_block(const LlamaConfig& config) {
-  std::uint64_t largest = 0;
+  std::int64_t largest = 0;
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    std::uint64_t weights = 0;
-    for (const LinearKind kind : kLinearKinds) {
-      weights += elements(linear_shape(config, {block, kind}));
-    }
-    largest = std::max(largest, weights);
+    largest = std::max(largest, linear_parameters(config, block));
   }
-  return largest;
+  return static_cast<std::uint64_t>(largest);
 }
 
 std::uint64_t widest_input(const LlamaConfig& config) {
@@ -108,13 +100,11 @@ void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
 }
 
 std::uint64_t all_blocks(const LlamaConfig& config) {
-  std::uint64_t weights = 0;
+  std::int64_t weights = 0;
   for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    for (const LinearKind kind : kLinearKinds) {
-      weights += elements(linear_shape(config, {block, kind}));
-    }
+    weights += linear_parameters(config, block);
   }
-  return weights;
+  return static_cast<std::uint64_t>(weights);
 }
 
 bool quantizes(const WalkPlan& plan) {
