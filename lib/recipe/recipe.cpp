@@ -502,6 +502,12 @@ class StepReader {
     }
     if (body.has("sparse_from")) step.sparse_from = body.share("sparse_from", 0);
     step.scale_bits = body.integer("scale_bits", step.scale_bits);
+    if (!is_genai(step.format) && body.has("accuracy_level")) {
+      contradiction(
+          body.at("accuracy_level"), concat("accuracy_level with the format ", format),
+          "only genai formats have it; ONNX Runtime's session option "
+          "session.qdq_matmulnbits_accuracy_level chooses for the others: delete this key");
+    }
     step.accuracy_level = static_cast<int>(body.integer("accuracy_level", step.accuracy_level));
     step.context_length = body.integer("context_length", step.context_length);
     step.activations = rounding_of_int8_style(body.text("int8_style", "auto"));

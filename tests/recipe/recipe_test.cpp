@@ -49,7 +49,7 @@ steps:
           except: ["*.up_proj"]
           weights: { bits: 8 }
   - id: artifact
-    export: { format: onnx, accuracy_level: 1, context_length: 4096 }
+    export: { format: genai, accuracy_level: 1, context_length: 4096 }
 evaluate:
   text: texts/test.txt
   protocol: gptq-2048
@@ -115,7 +115,7 @@ TEST_CASE("steps keep their order, ids and options", "[recipe]") {
 
   CHECK(recipe.steps[3].id == "artifact");
   const auto& artifact = std::get<ExportStep>(recipe.steps[3].action);
-  CHECK(artifact.format == ExportFormat::Onnx);
+  CHECK(artifact.format == ExportFormat::Genai);
   CHECK(artifact.accuracy_level == 1);
   CHECK(artifact.context_length == 4096);
 }

@@ -19,7 +19,7 @@ TEST_CASE("the pieces of a SentencePiece file are counted") {
       "abc"
       "\x0a\x01"
       "d");
-  const std::string trainer = std::string("\x12\x82\x01") + std::string(130, 'x');
+  const std::string trainer = std::string("\x12\x82\x01").append(130, 'x');
   CHECK(size_of(pieces + trainer) == 2);
   CHECK(size_of(pieces + std::string("\x18\x05") + pieces) == 4);
 }

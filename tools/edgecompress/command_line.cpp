@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/suggest.h"
@@ -229,6 +230,21 @@ std::filesystem::path log_file_of(const Command& command) {
       [](const auto& options) -> std::filesystem::path {
         if constexpr (requires { options.compute; }) return options.compute.log_file;
         return {};
+      },
+      command);
+}
+
+ProgressLine::Style progress_style_of(const Command& command) {
+  return std::visit(
+      [](const auto& options) {
+        if constexpr (requires { options.compute; }) {
+          if (options.compute.quiet) return ProgressLine::Style::None;
+          const ProgressLine::Style style =
+              ProgressLine::style_of(options.compute.progress, ::isatty(STDERR_FILENO) != 0);
+          const bool for_people = style != ProgressLine::Style::Json;
+          return options.compute.verbose && for_people ? ProgressLine::Style::Every : style;
+        }
+        return ProgressLine::Style::None;
       },
       command);
 }

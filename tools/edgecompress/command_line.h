@@ -12,6 +12,7 @@
 #include "edgecompress/inspect_command.h"
 #include "edgecompress/limits_command.h"
 #include "edgecompress/plan_command.h"
+#include "edgecompress/progress_line.h"
 #include "edgecompress/prune_command.h"
 #include "edgecompress/quantize_command.h"
 #include "edgecompress/recipe_command.h"
@@ -38,6 +39,9 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
 
 /// What --log-file names; empty without it.
 std::filesystem::path log_file_of(const Command& command);
+
+/// How --progress, --quiet and --verbose ask for progress; None for commands that have none.
+ProgressLine::Style progress_style_of(const Command& command);
 
 /// The argument list as the engine understands it: main's arguments without the program's name.
 std::vector<std::string> arguments_of(int argc, char** argv);

@@ -1,7 +1,6 @@
 #include <iostream>
 
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory_budget.h"
@@ -332,21 +331,6 @@ struct Work {
   }
 };
 
-cli::ProgressLine::Style progress_style(const cli::Command& command) {
-  return std::visit(
-      [](const auto& options) {
-        if constexpr (requires { options.compute; }) {
-          if (options.compute.quiet) return cli::ProgressLine::Style::None;
-          const cli::ProgressLine::Style style =
-              cli::ProgressLine::style_of(options.compute.progress, ::isatty(STDERR_FILENO) != 0);
-          const bool for_people = style != cli::ProgressLine::Style::Json;
-          return options.compute.verbose && for_people ? cli::ProgressLine::Style::Every : style;
-        }
-        return cli::ProgressLine::Style::None;
-      },
-      command);
-}
-
 /// What a run may use, for -v and for the log.
 std::string means_text(const cli::ComputeFlags& compute) {
   return concat(compute.threads > 0 ? compute.threads : available_threads(), " threads, ",
@@ -372,7 +356,7 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
   const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
   if (!command) return 0;
   if (const auto file = cli::log_file_of(*command); !file.empty()) log.open(file);
-  const cli::ProgressLine::Style style = progress_style(*command);
+  const cli::ProgressLine::Style style = cli::progress_style_of(*command);
   say_means(*command, style, log);
   cli::ProgressLine line(log.screen(), style);
   const Progress progress = [&](const ProgressEvent& event) {

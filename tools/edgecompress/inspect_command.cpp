@@ -124,7 +124,7 @@ CLI::App* add_inspect(CLI::App& app, InspectOptions& options) {
   command->footer(
       "Examples:\n"
       "  edgecompress inspect tests/models/mini-llama\n"
-      "  edgecompress inspect llama/model-00001-of-00002.safetensors --json");
+      "  edgecompress inspect tests/models/mini-llama/model.safetensors --json");
   return command;
 }
 

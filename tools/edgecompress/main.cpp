@@ -103,6 +103,7 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
     log.begin(arguments);
   }
   const int num_threads = std::visit(Preflight{}, *command);
+  cli::ProgressLine::show_start(log.screen(), cli::progress_style_of(*command));
   cli::start_engine(arguments, num_threads);
 }
 

@@ -1,10 +1,13 @@
 #include "edgecompress/progress_line.h"
 
+#include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <ostream>
 
 #include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -15,15 +18,26 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kQuietAtFirst = 2s;
+constexpr const char* kClearLine = "\r\x1b[K";
 constexpr auto kTerminalInterval = 100ms;
 constexpr auto kPlainInterval = 10s;
 
-std::string remaining(std::chrono::steady_clock::duration spent, const ProgressEvent& event) {
+/// How long a step takes or how many are done in a second, and how long it will go on.
+std::string pace(double seconds, const ProgressEvent& event) {
   if (event.done <= 0 || event.done >= event.total) return "";
-  const double seconds = std::chrono::duration<double>(spent).count();
-  const double left =
-      seconds / static_cast<double>(event.done) * static_cast<double>(event.total - event.done);
-  return concat(", about ", static_cast<long>(left + 1), " s left");
+  const double step = seconds / static_cast<double>(event.done);
+  const long left = static_cast<long>(step * static_cast<double>(event.total - event.done)) + 1;
+  std::array<char, 32> rate{};
+  std::snprintf(rate.data(), rate.size(), step < 1 ? "%.3g a second" : "%.3g s each",
+                step < 1 ? 1 / step : step);
+  return concat(", ", rate.data(), ", about ", left, " s left");
+}
+
+/// Columns of the terminal that stderr is.
+std::size_t terminal_width() {
+  winsize size{};
+  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
 }
 
 /// Of this process now.
@@ -41,7 +55,11 @@ ProgressLine::ProgressLine(std::ostream& out, Style style)
     : out_(out), style_(style), start_(Clock::now()), last_shown_(start_), stage_start_(start_) {}
 
 ProgressLine::~ProgressLine() {
-  if (line_open_) out_ << "\r\x1b[K" << std::flush;
+  if (style_ == Style::Terminal) out_ << kClearLine << std::flush;
+}
+
+void ProgressLine::show_start(std::ostream& out, Style style) {
+  if (style == Style::Terminal) out << kClearLine << "loading the engine\r" << std::flush;
 }
 
 ProgressLine::Style ProgressLine::style_of(const std::string& name, bool is_terminal) {
@@ -58,13 +76,12 @@ bool ProgressLine::is_due(bool new_stage) const {
   const Clock::time_point now = Clock::now();
   switch (style_) {
     case Style::Terminal:
-      return now - start_ >= kQuietAtFirst && (new_stage || now - last_shown_ >= kTerminalInterval);
+    case Style::Json:
+      return new_stage || now - last_shown_ >= kTerminalInterval;
     case Style::Plain:
       return now - start_ >= kQuietAtFirst && (new_stage || now - last_shown_ >= kPlainInterval);
     case Style::Every:
       return true;
-    case Style::Json:
-      return new_stage || now - last_shown_ >= kTerminalInterval;
     case Style::None:
       return false;
   }
@@ -72,9 +89,9 @@ bool ProgressLine::is_due(bool new_stage) const {
 }
 
 std::string ProgressLine::text_of(const ProgressEvent& event) const {
-  const auto spent = Clock::now() - stage_start_;
+  const double seconds = std::chrono::duration<double>(Clock::now() - stage_start_).count();
   return concat(event.stage, " ", event.done, "/", event.total, event.note.empty() ? "" : ", ",
-                event.note, remaining(spent, event), ", ", resident_bytes() >> 20, " MiB");
+                event.note, pace(seconds, event), ", ", resident_bytes() >> 20, " MiB");
 }
 
 std::string ProgressLine::json_of(const ProgressEvent& event) const {
@@ -96,8 +113,8 @@ void ProgressLine::show(const ProgressEvent& event) {
   if (!last && !is_due(new_stage)) return;
   last_shown_ = Clock::now();
   if (style_ == Style::Terminal) {
-    out_ << "\r\x1b[K" << text_of(event) << std::flush;
-    line_open_ = true;
+    // A line that breaks could not be cleared.
+    out_ << kClearLine << text_of(event).substr(0, terminal_width() - 1) << std::flush;
   } else {
     out_ << (style_ == Style::Json ? json_of(event) : text_of(event)) << std::endl;
   }

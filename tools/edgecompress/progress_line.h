@@ -8,8 +8,8 @@
 
 namespace edgecompress::cli {
 
-/// Shows progress on a stream once work has taken two seconds: a living line on a terminal, a plain
-/// line per stage and every ten seconds otherwise; or at once, a plain line (Every) or a JSON
+/// Shows progress on a stream: a living line on a terminal, at once; a plain line per stage and
+/// every ten seconds once work has taken two seconds; or at once, a plain line (Every) or a JSON
 /// object per step.
 class ProgressLine {
  public:
@@ -26,6 +26,10 @@ class ProgressLine {
 
   void show(const ProgressEvent& event);
 
+  /// On a terminal a line that stands until the engine shows its first step, for the engine takes a
+  /// moment to load. Nothing in other styles.
+  static void show_start(std::ostream& out, Style style);
+
  private:
   bool is_due(bool new_stage) const;
   std::string text_of(const ProgressEvent& event) const;
@@ -39,7 +43,6 @@ class ProgressLine {
   Clock::time_point last_shown_;
   Clock::time_point stage_start_;
   std::string stage_;
-  bool line_open_ = false;
 };
 
 }  // namespace edgecompress::cli

@@ -1,0 +1,1 @@
+#include "support/catch.h"  // the library's only purpose is the precompiled header
