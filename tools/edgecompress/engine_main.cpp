@@ -7,13 +7,12 @@
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
-#include "edgecompress/error_report.h"
 #include "edgecompress/github_actions.h"
 #include "edgecompress/interrupt.h"
+#include "edgecompress/program.h"
 #include "edgecompress/progress_line.h"
 #include "edgecompress/recipe_parts.h"
 #include "edgecompress/request_flags.h"
-#include "edgecompress/run_log.h"
 #include "llama/hollow_model.h"
 #include "llama/known_shapes.h"
 #include "pipeline/export_run.h"
@@ -376,13 +375,5 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
 
 int main(int argc, char** argv) {
   cli::watch_signals();
-  cli::RunLog log;
-  const int code =
-      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv), log); }, std::cerr);
-  log.finish(code);
-  if (!std::cout.flush() && code == 0) {
-    std::cerr << "error[F-WRITE]: cannot write to standard output" << std::endl;
-    return cli::exit_code(ErrorKind::Io);
-  }
-  return code;
+  return cli::run_program(argc, argv, run);
 }

@@ -6,9 +6,8 @@
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"
-#include "edgecompress/error_report.h"
 #include "edgecompress/interrupt.h"
-#include "edgecompress/run_log.h"
+#include "edgecompress/program.h"
 #include "llama/model_folder.h"
 
 namespace {
@@ -112,13 +111,5 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a long run half way
   cli::watch_lost_pages();
-  cli::RunLog log;
-  const int code =
-      cli::run_reporting_errors([&] { return run(cli::arguments_of(argc, argv), log); }, std::cerr);
-  log.finish(code);
-  if (!std::cout.flush() && code == 0) {
-    std::cerr << "error[F-WRITE]: cannot write to standard output" << std::endl;
-    return cli::exit_code(ErrorKind::Io);
-  }
-  return code;
+  return cli::run_program(argc, argv, run);
 }
