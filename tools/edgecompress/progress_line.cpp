@@ -22,15 +22,19 @@ constexpr const char* kClearLine = "\r\x1b[K";
 constexpr auto kTerminalInterval = 100ms;
 constexpr auto kPlainInterval = 10s;
 
-/// How long a step takes or how many are done in a second, and how long it will go on.
-std::string pace(double seconds, const ProgressEvent& event) {
-  if (event.done <= 0 || event.done >= event.total) return "";
-  const double step = seconds / static_cast<double>(event.done);
+/// How long a step takes or how many are done in a second, and how long it will go on; from `steps`
+/// that took `seconds`.
+std::string pace(double seconds, std::int64_t steps, const ProgressEvent& event) {
+  if (steps <= 0 || event.done >= event.total) return "";
+  const double step = seconds / static_cast<double>(steps);
   const long left = static_cast<long>(step * static_cast<double>(event.total - event.done)) + 1;
   std::array<char, 32> rate{};
-  std::snprintf(rate.data(), rate.size(), step < 1 ? "%.3g a second" : "%.3g s each",
-                step < 1 ? 1 / step : step);
-  return concat(", ", rate.data(), ", about ", left, " s left");
+  if (step >= 1) {
+    std::snprintf(rate.data(), rate.size(), ", %.3g s each", step);
+  } else if (step > 1e-4) {  // bytes of a file say more by the time that is left
+    std::snprintf(rate.data(), rate.size(), ", %.3g a second", 1 / step);
+  }
+  return concat(rate.data(), ", about ", left, " s left");
 }
 
 /// Columns of the terminal that stderr is.
@@ -91,7 +95,8 @@ bool ProgressLine::is_due(bool new_stage) const {
 std::string ProgressLine::text_of(const ProgressEvent& event) const {
   const double seconds = std::chrono::duration<double>(Clock::now() - stage_start_).count();
   return concat(event.stage, " ", event.done, "/", event.total, event.note.empty() ? "" : ", ",
-                event.note, pace(seconds, event), ", ", resident_bytes() >> 20, " MiB");
+                event.note, pace(seconds, event.done - stage_begin_, event), ", ",
+                resident_bytes() >> 20, " MiB");
 }
 
 std::string ProgressLine::json_of(const ProgressEvent& event) const {
@@ -107,6 +112,7 @@ void ProgressLine::show(const ProgressEvent& event) {
   const bool new_stage = event.stage != stage_;
   if (new_stage) {
     stage_ = event.stage;
+    stage_begin_ = event.done;
     stage_start_ = Clock::now();
   }
   const bool last = event.done == event.total && style_ == Style::Json;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <iosfwd>
 #include <string>
 
@@ -43,6 +44,7 @@ class ProgressLine {
   Clock::time_point last_shown_;
   Clock::time_point stage_start_;
   std::string stage_;
+  std::int64_t stage_begin_ = 0;  ///< steps that were done when the stage was first shown
 };
 
 }  // namespace edgecompress::cli

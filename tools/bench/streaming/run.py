@@ -1,0 +1,95 @@
+"""What a model that is larger than the memory it may take costs: round to nearest INT4 and a genai folder, in one run.
+
+Usage: run.py [--size 7b|1b|300m|40m | --model DIR] [--edgecompress PROGRAM] [--work DIR] [--max-memory SIZE]
+
+Beside it stands the time to read the same files once and to write as many bytes as the run wrote, to the disk. No file of the
+model is in the page cache when either begins.
+Required: a peak of at most 3 GiB of resident memory; the exit code is 1 otherwise.
+"""
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+LARGEST_MEMORY = 3 << 30
+PIECE = 1 << 24
+RECIPE = """schema: edgecompress.recipe/v1
+name: streaming
+steps:
+  - { id: quant, quantize: { method: rtn, weights: { bits: 4, group_size: 128 } } }
+  - { id: artifact, export: { format: genai } }
+"""
+
+
+def forget(folder):
+    """Drops the files' pages from the page cache."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def run(program, model, work, max_memory):
+    """Wall seconds, CPU seconds, peak bytes of resident memory."""
+    (work / "streaming.ec.yaml").write_text(RECIPE)
+    call = [program, "run", work / "streaming.ec.yaml", "--model", model, "-o", work / "artifact", "--skip-check",
+            "--skip-speed-test", "--max-memory", max_memory]
+    with open(work / "log", "wb") as log:
+        start = time.monotonic()
+        process = subprocess.Popen(list(map(str, call)), stdout=log, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - start
+    if status != 0:
+        sys.exit((work / "log").read_text()[-3000:])
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+def copy_seconds(model, written_bytes, target):
+    """Reading every file of the model once, and writing `written_bytes`."""
+    start = time.monotonic()
+    for path in sorted(model.iterdir()):
+        with path.open("rb", buffering=0) as file:
+            while file.read(PIECE):
+                pass
+    read = time.monotonic() - start
+    piece = os.urandom(PIECE)
+    with target.open("wb", buffering=0) as file:
+        for begin in range(0, written_bytes, PIECE):
+            file.write(piece[:min(PIECE, written_bytes - begin)])
+        os.fsync(file.fileno())
+    target.unlink()
+    return read, time.monotonic() - start - read
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="7b", help="of ../export_cost/make_llama.py")
+    parser.add_argument("--model", type=pathlib.Path, help="a folder to take instead of a synthetic one")
+    parser.add_argument("--edgecompress", type=pathlib.Path, default=ROOT / "build/release/bin/edgecompress")
+    parser.add_argument("--work", type=pathlib.Path, help="where folders are written for the time of the run")
+    parser.add_argument("--max-memory", default="3GiB")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.work) as temporary:
+        work = pathlib.Path(temporary)
+        model = arguments.model
+        if model is None:
+            model = work / "model"
+            subprocess.run([sys.executable, HERE.parent / "export_cost/make_llama.py", model, "--size", arguments.size], check=True)
+        forget(model)
+        wall, cpu, memory = run(arguments.edgecompress, model, work, arguments.max_memory)
+        written = sum(path.stat().st_size for path in (work / "artifact").iterdir())
+        forget(model)
+        read_seconds, write_seconds = copy_seconds(model, written, work / "copy")
+        print(f"edgecompress run {wall:.1f} s wall, {cpu:.1f} s CPU, peak {memory / 2**20:.0f} MiB, {written / 1e9:.2f} GB written")
+        print(f"reading the model {read_seconds:.1f} s, writing as many bytes {write_seconds:.1f} s; "
+              f"wall time of the run over both: {wall / (read_seconds + write_seconds):.2f}")
+    sys.exit(0 if memory <= LARGEST_MEMORY else 1)
+
+
+if __name__ == "__main__":
+    main()
