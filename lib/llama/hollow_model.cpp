@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <memory>
 
 #include <stdlib.h>
@@ -58,31 +59,46 @@ std::vector<TensorHeader> all_headers(const LlamaConfig& config, const WeightFor
   return headers;
 }
 
-/// What a packed matrix says about its own shape is read when it is opened.
-void write_packed_shapes(std::fstream& file, std::uint64_t data_start,
-                         const std::vector<TensorHeader>& headers, const LlamaConfig& config) {
-  std::map<std::string, MatrixShape> shapes;
-  for (const auto& [module, shape] : model_matrices(config))
-    shapes[module + ".weight_shape"] = shape;
+/// Calls use(header, where its bytes begin in the file) for every tensor.
+void for_each_tensor(std::uint64_t data_start, const std::vector<TensorHeader>& headers,
+                     const std::function<void(const TensorHeader&, std::uint64_t)>& use) {
   std::uint64_t offset = data_start;
   for (const TensorHeader& header : headers) {
-    if (const auto shape = shapes.find(header.name); shape != shapes.end()) {
-      const std::int64_t values[2] = {shape->second.out_features, shape->second.in_features};
-      file.seekp(static_cast<std::streamoff>(offset));
-      file.write(reinterpret_cast<const char*>(values), sizeof(values));
-    }
+    use(header, offset);
     offset += static_cast<std::uint64_t>(num_elements(header.shape)) * dtype_bytes(header.dtype);
   }
 }
 
-void write_weights(const fs::path& path, const LlamaConfig& config, const WeightForms& forms) {
+/// What a packed matrix says about its own shape is read when it is opened, and whether the head
+/// has the embedding's values is asked by exporters.
+void write_what_is_read(std::fstream& file, std::uint64_t data_start,
+                        const std::vector<TensorHeader>& headers, const LlamaConfig& config,
+                        HeadValues head) {
+  std::map<std::string, MatrixShape> shapes;
+  for (const auto& [module, shape] : model_matrices(config))
+    shapes[module + ".weight_shape"] = shape;
+  const bool marks_head = head == HeadValues::OfItsOwn && !config.tie_word_embeddings;
+  for_each_tensor(data_start, headers, [&](const TensorHeader& header, std::uint64_t offset) {
+    file.seekp(static_cast<std::streamoff>(offset));
+    if (const auto shape = shapes.find(header.name); shape != shapes.end()) {
+      const std::int64_t values[2] = {shape->second.out_features, shape->second.in_features};
+      file.write(reinterpret_cast<const char*>(values), sizeof(values));
+    } else if (marks_head && (header.name == concat(kHeadModule, ".weight") ||
+                              header.name == concat(kHeadModule, ".weight_packed"))) {
+      file.put(1);
+    }
+  });
+}
+
+void write_weights(const fs::path& path, const LlamaConfig& config, const WeightForms& forms,
+                   HeadValues head) {
   const std::vector<TensorHeader> headers = all_headers(config, forms);
   const std::string block = safetensors_header(headers, {{"format", "pt"}});
   std::ofstream(path, std::ios::binary) << block;
   std::error_code error;
   fs::resize_file(path, safetensors_file_bytes(headers, {{"format", "pt"}}), error);
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-  write_packed_shapes(file, block.size(), headers, config);
+  write_what_is_read(file, block.size(), headers, config, head);
   if (error || !file.flush()) {
     throw Error(ErrorKind::Io, "F-WRITE",
                 concat("cannot write ", path.string(), error ? ": " + error.message() : ""));
@@ -99,11 +115,15 @@ WeightForms float_forms(const LlamaConfig& config) {
   return forms;
 }
 
-HollowModel::HollowModel(const LlamaConfig& config, const WeightForms& forms,
+HeadValues head_values(const ModelFolder& model) {
+  return model.head_is_embedding() ? HeadValues::Embedding : HeadValues::OfItsOwn;
+}
+
+HollowModel::HollowModel(const LlamaConfig& config, const WeightForms& forms, HeadValues head,
                          const fs::path& tokenizer_source)
     : path_(make_folder()) {
   try {
-    write_weights(path_ / "model.safetensors", config, forms);
+    write_weights(path_ / "model.safetensors", config, forms, head);
     std::ofstream(path_ / "config.json") << written_config(config, forms).dump(2) << "\n";
     for (const char* const name : kTokenizerFiles) {
       if (tokenizer_source.empty() || !fs::exists(tokenizer_source / name)) continue;

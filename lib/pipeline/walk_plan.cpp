@@ -91,7 +91,7 @@ std::vector<NamedMatrix> named_matrices(const LlamaConfig& config) {
 /// a genai one.
 std::int64_t artifact_bytes(const ModelFolder& model, const Recipe& recipe,
                             const LlamaConfig& config, const WeightForms& forms) {
-  const HollowModel written(config, forms, model.path());
+  const HollowModel written(config, forms, head_values(model), model.path());
   const auto* const step = step_of<ExportStep>(recipe.steps);
   ExportOptions exporting = step == nullptr ? ExportOptions{} : export_options(*step, 1);
   exporting.sparse.reset();  // as plan_output: the size of the dense twin

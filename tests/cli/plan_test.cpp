@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/changed_model.h"
 #include "cli/command_run.h"
 #include "support/catch.h"
 
@@ -80,6 +81,30 @@ TEST_CASE("a plan's sizes are those of the files, to the byte", "[cli]") {
           1.05 * plan.at("peak_memory_bytes").get<double>() + 50 * kMiB);
     CHECK(folder_bytes(out / "checkpoint", ".safetensors") <= plan.at("peak_disk_bytes"));
   }
+}
+
+TEST_CASE("a head beside the embedding is counted once only where both have the same values",
+          "[cli]") {
+  TempDir folder;
+  const std::string recipe = (write_recipe(folder).path() / "r.ec.yaml").string();
+  ChangedModel model;
+  model.untie();
+  std::vector<std::uintmax_t> sizes;
+  for (const float added : {0.0F, 1.0F}) {
+    CAPTURE(added);
+    model.tensor("lm_head.weight").values[0] += added;
+    const std::string both =
+        recipe + " --model " + model.write().string() +
+        " --skip-speed-test --json --set 'steps.quant.quantize.head={skip: true}'"
+        " --set 'steps.quant.quantize.embedding={skip: true}'";
+    const fs::path out = folder.path() / ("untied" + std::to_string(sizes.size()));
+    const json plan = output_of("plan --skip-time " + both, folder);
+    output_of("run -o " + out.string() + " " + both, folder);
+    sizes.push_back(fs::file_size(out / "model.onnx.data"));
+    CHECK(plan.at("artifact").at("data_bytes") == sizes.back());
+    CHECK(plan.at("artifact").at("graph_bytes") == fs::file_size(out / "model.onnx"));
+  }
+  CHECK(sizes.at(0) < sizes.at(1));
 }
 
 TEST_CASE("--dry-run says the size and writes nothing", "[cli]") {

@@ -182,7 +182,7 @@ int run_plan(const cli::PlanCommandOptions& options) {
     return print_plan(plan_output(model, recipe, run), time_of(model), detail, options.json);
   }
   const LlamaConfig config = known_shape(options.shape);
-  const HollowModel hollow(config, float_forms(config), {});
+  const HollowModel hollow(config, float_forms(config), HeadValues::OfItsOwn, {});
   OutputPlan plan = plan_output(hollow.folder(), recipe, run);
   plan.model = options.shape;
   return print_plan(plan, time_of(hollow.folder()), detail, options.json);

@@ -38,7 +38,7 @@ def tensor_shapes(options):
 
 
 def write_shard(path, tensors):
-    """Header and holes; the weights read as 0."""
+    """Header and holes; the weights read as 0, but for the head's first, which the embedding's is not."""
     header, end = {}, 0
     for name, shape in tensors:
         size = 2
@@ -51,6 +51,9 @@ def write_shard(path, tensors):
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + end)
+        if "lm_head.weight" in header:
+            file.seek(8 + len(text) + header["lm_head.weight"]["data_offsets"][0])
+            file.write(b"\1")
     return end
 
 
