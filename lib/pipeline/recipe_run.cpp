@@ -10,6 +10,8 @@
 #include "pipeline/artifact_check.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
+#include "pipeline/layer_removal.h"
+#include "pipeline/mask_survey.h"
 #include "pipeline/memory_need.h"
 #include "pipeline/recovery.h"
 #include "pipeline/run_environment.h"
@@ -159,13 +161,18 @@ class RecipeRun {
  private:
   /// Measures what decisions before the walk need, and makes them.
   void survey() {
-    if (!plan_.needs_survey && !plan_.measures_grids()) return;
+    if (!plan_.needs_survey && !plan_.measures_grids() && plan_.removed_by_perplexity == 0) return;
     ModelSurvey survey;
+    if (plan_.removed_by_perplexity > 0) {
+      survey.removed = blocks_to_remove(model_, *texts_.walk.calibration,
+                                        plan_.removed_by_perplexity, compute_, progress_);
+    }
     if (plan_.needs_survey) {
       const SurveyDetail detail =
           plan_.needs_gradients ? SurveyDetail::Gradients : SurveyDetail::Activations;
       survey.blocks = survey_model(model_, *texts_.walk.calibration, detail, compute_, progress_);
     }
+    if (plan_.spreads_by_loss) spread_masks(survey);
     if (plan_.measures_grids()) {
       const auto* const step = step_of<QuantizeStep>(plan_.steps);
       survey.grid_errors = measure_grid_errors(
@@ -173,6 +180,19 @@ class RecipeRun {
     }
     plan_ = plan_walk(model_, recipe_, survey);
     clock_.finish_stage("survey");
+  }
+
+  void spread_masks(ModelSurvey& survey) const {
+    const WalkPlan plan = plan_walk(model_, recipe_, survey);  // with the blocks that stay
+    for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+      const auto* const mask = std::get_if<MaskStep>(&plan.steps[i].action);
+      if (mask == nullptr || mask->allocation != MaskAllocation::Loss) continue;
+      survey.sparsities.emplace(
+          plan.steps[i].id,
+          sparsities_by_loss(
+              {.source = model_, .source_blocks = plan.source_blocks, .config = plan.configs[i]},
+              *mask, survey.blocks, compute_.num_threads, progress_));
+    }
   }
 
   bool exports() const { return step_of<ExportStep>(recipe_.steps) != nullptr; }

@@ -135,23 +135,24 @@ class StepReader {
   template <typename Repair>
   static Repair read_repair(const ObjectReader& body) {
     const std::string repair = body.text("repair", "none");
-    return repair == "least-squares"   ? Repair::LeastSquares
-           : repair == "dense-outputs" ? Repair::DenseOutputs
-                                       : Repair::None;
+    return repair == "least-squares"    ? Repair::LeastSquares
+           : repair == "dense-outputs"  ? Repair::DenseOutputs
+           : repair == "reconstruction" ? Repair::Reconstruction
+                                        : Repair::None;
   }
 
-  void read_reconstruction(const ObjectReader& body, StructuredCut& cut) {
-    if (body.text("repair", "") == "reconstruction") cut.repair = CutRepair::Reconstruction;
-    ReconstructionOptions& options = cut.reconstruction;
+  ReconstructionOptions read_reconstruction(const ObjectReader& body) {
+    ReconstructionOptions options;
     options.epochs = body.integer("repair_epochs", options.epochs);
     options.learning_rate = body.share("repair_learning_rate", options.learning_rate);
     options.seed = recipe_.seed;
     for (const std::string_view key : {"repair_epochs", "repair_learning_rate"}) {
-      if (!body.has(key) || cut.repair == CutRepair::Reconstruction) continue;
+      if (!body.has(key) || body.text("repair", "") == "reconstruction") continue;
       contradiction(body.at(key), concat(key, " without repair: reconstruction"),
                     "only a reconstruction trains: delete this key, or add `repair: "
                     "reconstruction`");
     }
+    return options;
   }
 
   void read_amount(const ObjectReader& body, StructuredCut& cut) {
@@ -206,6 +207,11 @@ class StepReader {
       contradiction(at, "drop_layers needs either count or layers", "give one of them");
     }
     if (body.has("count")) refuse_without_text(body, "count");
+    if (body.text("score", "") == "perplexity") step.score = LayerScore::Perplexity;
+    if (body.has("score") && body.has("layers")) {
+      contradiction(body.at("score"), "score beside layers",
+                    "these name the blocks that go: delete this key");
+    }
     std::sort(step.layers.begin(), step.layers.end());
     const auto twice = std::adjacent_find(step.layers.begin(), step.layers.end());
     if (twice != step.layers.end()) {
@@ -237,22 +243,25 @@ class StepReader {
 
   void read_mask_allocation(const ObjectReader& body, MaskStep& step) {
     step.spread = body.share("spread", step.spread);
-    if (body.text("allocation", "") == "outliers") {
-      step.allocation = MaskAllocation::Outliers;
-      refuse_without_text(body, "allocation");
-      if (!std::holds_alternative<NofM>(step.pattern)) return;
-      contradiction(body.at("allocation"), "allocation: outliers beside an N:M pattern",
-                    "N:M has one sparsity: delete this key");
-    } else if (body.has("spread")) {
+    const std::string allocation = body.text("allocation", "uniform");
+    if (allocation == "outliers") step.allocation = MaskAllocation::Outliers;
+    if (allocation == "loss") step.allocation = MaskAllocation::Loss;
+    if (allocation != "outliers" && body.has("spread")) {
       contradiction(body.at("spread"), "spread without allocation: outliers", "delete this key");
     }
+    if (step.allocation == MaskAllocation::Uniform) return;
+    refuse_without_text(body, "allocation");
+    if (!std::holds_alternative<NofM>(step.pattern)) return;
+    contradiction(body.at("allocation"),
+                  concat("allocation: ", allocation, " beside an N:M pattern"),
+                  "N:M has one sparsity: delete this key");
   }
 
   PruneStep read_prune(const ObjectReader& body) {
     StructuredCut cut{.score = read_structured_score(body)};
     cut.repair = default_repair(cut.score);
     if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
-    read_reconstruction(body, cut);
+    cut.reconstruction = read_reconstruction(body);
     const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
     check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
     if (auto* const random = std::get_if<RandomScore>(&cut.score)) random->seed = recipe_.seed;
@@ -265,6 +274,7 @@ class StepReader {
   MaskStep read_mask(const ObjectReader& body) {
     MaskStep step{.method = read_mask_method(body), .pattern = {}};
     step.repair = read_repair<MaskRepair>(body);
+    step.reconstruction = read_reconstruction(body);
     const bool by_repair = calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
     check_calibration(calibration_need(step.method, step.repair), body,
                       by_repair ? "repair" : "method");

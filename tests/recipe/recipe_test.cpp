@@ -435,6 +435,17 @@ TEST_CASE("a reconstruction has its own keys and the recipe's seed", "[recipe]")
   CHECK(cut.reconstruction.epochs == 7);
   CHECK(cut.reconstruction.learning_rate == 0.001);
   CHECK(cut.reconstruction.seed == 5);
+  const Recipe masked = parse_recipe(
+      "schema: edgecompress.recipe/v1\nname: r\nseed: 6\ncalibration: {text: c}\nsteps: [{id: m, "
+      "mask: {method: sparsegpt, pattern: 16x1, sparsity: 40%, allocation: loss, repair: "
+      "reconstruction, repair_epochs: 2}}]\n",
+      "r");
+  const auto& mask = std::get<MaskStep>(masked.steps.at(0).action);
+  CHECK(mask.repair == MaskRepair::Reconstruction);
+  CHECK(mask.allocation == MaskAllocation::Loss);
+  CHECK(mask.reconstruction.epochs == 2);
+  CHECK(mask.reconstruction.learning_rate == ReconstructionOptions{}.learning_rate);
+  CHECK(mask.reconstruction.seed == 6);
 }
 
 TEST_CASE("layers are left out by number or by name, and ratios spread over blocks", "[recipe]") {
@@ -459,6 +470,10 @@ TEST_CASE("layers are left out by number or by name, and ratios spread over bloc
   CHECK(mask.spread == 0.05);
   const Recipe one = parse_recipe(head + "- {id: d, drop_layers: {count: 3}}\n", "r");
   CHECK(std::get<DropLayersStep>(one.steps.at(0).action).count == 3);
+  CHECK((std::get<DropLayersStep>(one.steps.at(0).action).score == LayerScore::Influence));
+  const Recipe worth =
+      parse_recipe(head + "- {id: d, drop_layers: {count: 3, score: perplexity}}\n", "r");
+  CHECK((std::get<DropLayersStep>(worth.steps.at(0).action).score == LayerScore::Perplexity));
   const Recipe single = parse_recipe(head + "- {id: d, drop_layers: {layers: 3}}\n", "r");
   CHECK(std::get<DropLayersStep>(single.steps.at(0).action).layers == std::vector<std::int64_t>{3});
 }
