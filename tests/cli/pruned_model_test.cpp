@@ -133,35 +133,6 @@ TEST_CASE("a block mask spread by loss and repaired by reconstruction loses less
   }
   CHECK(zeros / weights == Approx(0.4).margin(0.002));
   CHECK(most > least + 0.2);
-
-  // A step behind the trained mask starts from the trained weights, and keeps the zeros.
-  folder.write("r.ec.yaml",
-               "schema: edgecompress.recipe/v1\nname: r\nsteps:\n"
-               "  - { id: q, quantize: { method: rtn, weights: { bits: 8 } } }\n");
-  must_run("run " + at + "/r.ec.yaml --model " + at + "/trained -o " + at + "/behind", folder);
-  folder.write(
-      "both.ec.yaml",
-      "schema: edgecompress.recipe/v1\nname: r\n"
-      "calibration: { text: " EDGECOMPRESS_SOURCE_DIR
-      "/calibration/calibration.txt, samples: 8, sequence_length: 128 }\nsteps:\n"
-      "  - { id: m, mask: { method: sparsegpt, pattern: 16x1, sparsity: 40%, allocation: loss, "
-      "repair: reconstruction, repair_learning_rate: 0.001 } }\n"
-      "  - { id: q, quantize: { method: rtn, weights: { bits: 8 }, embedding: { skip: true }, "
-      "head: { skip: true } } }\n");
-  must_run("run " + at + "/both.ec.yaml --model " + std::string(kModel) + " -o " + at + "/both",
-           folder);
-  const ModelFolder behind = ModelFolder::open(at + "/behind");
-  const ModelFolder both = ModelFolder::open(at + "/both");
-  for (const LinearKind kind : kLinearKinds) {
-    const std::string module = module_name({2, kind});
-    const MatrixShape shape = matrix_shape(behind.matrix(module));
-    std::vector<float> apart(static_cast<std::size_t>(shape.out_features * shape.in_features));
-    std::vector<float> together(apart.size());
-    read_rows(behind.matrix(module), 0, shape.out_features, apart);
-    read_rows(both.matrix(module), 0, shape.out_features, together);
-    CAPTURE(module);
-    CHECK((apart == together));
-  }
 }
 
 TEST_CASE("blocks are left out by what the model loses without them", "[cli]") {
