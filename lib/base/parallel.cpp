@@ -6,6 +6,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -35,8 +36,12 @@ void parallel_for(std::int64_t count, std::int64_t grain, int num_threads,
   {
     const std::int64_t pieces = (count + grain - 1) / grain;
     std::vector<std::jthread> helpers;
-    for (std::int64_t i = 1; i < std::min<std::int64_t>(num_threads, pieces); ++i) {
-      helpers.emplace_back(work);
+    try {
+      for (std::int64_t i = 1; i < std::min<std::int64_t>(num_threads, pieces); ++i) {
+        helpers.emplace_back(work);
+      }
+    } catch (const std::system_error&) {
+      // no more threads to be had: those that there are do the work
     }
     work();
   }

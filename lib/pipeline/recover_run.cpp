@@ -104,8 +104,8 @@ class RecoverRun {
     describe_tensors();
     if (texts_.evaluation) score();
     report_.environment = clock_.environment(options_.compute.num_threads);
-    std::filesystem::remove_all(output_.path() / kTrainedBlocksFolder);
-    publish_with_report(output_, report_, std::move(files_), options_.model);
+    publish_with_report(output_, report_, std::move(files_), options_.model,
+                        {kTrainedBlocksFolder});
     return report_;
   }
 

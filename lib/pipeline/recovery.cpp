@@ -63,13 +63,15 @@ class RecoverySteps {
       : recovery_(recovery),
         compute_(compute),
         output_(output),
-        control_(control),
+        control_(one_stop_for_all(control)),
         split_(split_windows(recovery.windows.count, recovery.options.held_out_share)) {}
 
   RecoveryReport run() {
     interrupted_ = output_.journal.interrupted();
     if (interrupted_) {
       prelude_ = interrupted_->prelude;
+    } else if (const auto blocks = output_.journal.interrupted_blocks()) {
+      prelude_.perplexity_increase = blocks->perplexity_increase;
     } else if (recovery_.gate) {
       prelude_.perplexity_increase = perplexity_increase();
     }
@@ -90,6 +92,16 @@ class RecoverySteps {
   }
 
  private:
+  /// A signal ends the whole training, not only that of the block it meets.
+  TrainingControl one_stop_for_all(TrainingControl control) {
+    if (!control.stop_requested) return control;
+    control.stop_requested = [this, requested = std::move(control.stop_requested)] {
+      stopped_ = stopped_ || requested();
+      return stopped_;
+    };
+    return control;
+  }
+
   std::filesystem::path blocks_path() const { return output_.staged.path() / kTrainedBlocksFolder; }
 
   std::unique_ptr<const ModelFolder> open_blocks() const {
@@ -120,7 +132,12 @@ class RecoverySteps {
   void train_blocks() {
     CheckpointWriter writer(output_.staged, kTrainedBlocksFolder, recovery_.model.config(),
                             stored_forms(recovery_.model));
-    BlockTrainingReport report = recover_blocks(recovery_, split_, compute_, writer, control_);
+    BlockTrainingReport report =
+        recover_blocks(recovery_, split_, compute_,
+                       {.writer = writer,
+                        .journal = output_.journal,
+                        .perplexity_increase = prelude_.perplexity_increase},
+                       control_);
     prelude_.block_files = writer.finish(recovery_.model);
     describe(report);
     report.perplexity_before = held_out_perplexity(recovery_.model);
@@ -180,7 +197,8 @@ class RecoverySteps {
   const Recovery& recovery_;
   const EvaluationOptions& compute_;
   const RecoveryOutput& output_;
-  const TrainingControl& control_;
+  bool stopped_ = false;
+  const TrainingControl control_;
   const TrainingSplit split_;
   std::optional<InterruptedTraining> interrupted_;
   TrainingPrelude prelude_;

@@ -11,6 +11,8 @@
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "contains.h"
+#include "llama/hollow_model.h"
+#include "llama/known_shapes.h"
 #include "support/catch.h"
 #include "support/temp_dir.h"
 
@@ -160,6 +162,14 @@ TEST_CASE("an artifact accounts for every file and every stored byte", "[onnx_ex
         "v_proj");
   CHECK(packed.bytes == (256 + 128 + 128) * 256 * 4);
   CHECK(tensors.at("cos_cache").module.empty());
+}
+
+TEST_CASE("weights of any size lie beside the graph, which stays small", "[onnx_export]") {
+  const LlamaConfig config = known_shape("llama-2-7b");
+  const HollowModel model(config, float_forms(config), {});
+  const ArtifactSizes sizes = plan_onnx(model.folder(), {});
+  CHECK(sizes.data_bytes > std::uint64_t{12} << 30);
+  CHECK(sizes.graph_bytes < std::uint64_t{4} << 20);
 }
 
 TEST_CASE("progress grows to the whole", "[onnx_export]") {

@@ -391,6 +391,7 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::report_uncaught_errors();
   cli::watch_signals();
   cli::RunLog log;
   const int code =

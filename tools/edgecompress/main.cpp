@@ -109,6 +109,8 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::occupy_closed_streams();
+  cli::report_uncaught_errors();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a long run half way
   cli::watch_lost_pages();
   cli::RunLog log;

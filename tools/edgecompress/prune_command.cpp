@@ -247,6 +247,7 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       ->add_option("--repair-learning-rate", options.repair_learning_rate,
                    "of --repair reconstruction, at the start")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(kNotNan)
       ->default_str(concat(ReconstructionOptions{}.learning_rate));
   command
       ->add_option("--channel-multiple", options.channel_multiple,

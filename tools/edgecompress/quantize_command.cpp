@@ -122,7 +122,8 @@ void add_target_flags(CLI::App& command, QuantizeOptions& options) {
           .add_option("--target-bpw", options.target_bpw,
                       "the same, for at most so many bits a weight of the linear layers, scales "
                       "counted: 4.5")
-          ->check(CLI::PositiveNumber);
+          ->check(CLI::PositiveNumber)
+          ->check(kNotNan);
   size->excludes(bits);
   for (CLI::Option* const target : {size, bits}) {
     for (const char* const chosen : {"--bits", "--group-size", "--precision"}) {
@@ -204,6 +205,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->add_option("--damping", options.damping,
                    "gptq: share of the Hessian's mean diagonal added to it")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       ->add_option("--refine-rounds", options.refine_rounds,

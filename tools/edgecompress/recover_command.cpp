@@ -22,11 +22,13 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
       .add_option("--block-learning-rate", training.blocks.learning_rate,
                   "of weights, while blocks are trained")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--block-scale-learning-rate", training.blocks.scale_learning_rate,
                   "of scales, zero points and norms, while blocks are trained")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--train", options.part,
@@ -55,16 +57,19 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
       .add_option("--learning-rate", training.learning_rate,
                   "of weights, at the start of the cosine schedule")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--scale-learning-rate", training.scale_learning_rate,
                   "of scales and norms, as a share of their size")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--max-gradient-norm", training.max_gradient_norm,
                   "longer gradients are shortened to this length")
       ->check(CLI::PositiveNumber)
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--held-out", options.held_out,
