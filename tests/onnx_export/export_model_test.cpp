@@ -197,7 +197,9 @@ TEST_CASE("options that cannot be meant are refused before anything is written",
     CHECK(std::filesystem::is_empty(output.path()));
   };
   refused({.format = GenaiFormat{.accuracy_level = 5}}, "found 5");
-  refused({.context_length = -1}, "context_length must be at least 0");
+  refused({.context_length = -1}, "context_length must be 2 to 16777216");
+  refused({.context_length = 1}, "found 1");
+  refused({.context_length = 16777217}, "found 16777217");
   refused({.max_generation_length = 0}, "max_generation_length must be at least 1");
   refused({.num_threads = 0}, "num_threads must be at least 1");
 }
