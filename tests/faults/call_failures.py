@@ -117,7 +117,7 @@ class Sweep(Bench):
 def turns(total, samples):
     if samples == 0 or total <= samples:
         return range(1, total + 1)
-    return sorted({1 + i * (total - 1) // max(samples - 1, 1) for i in range(samples)})
+    return sorted({1 + (2 * i + 1) * total // (2 * samples) for i in range(samples)})
 
 
 def sweep_call(sweep, program, call, chosen, total):

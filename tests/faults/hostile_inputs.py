@@ -171,8 +171,8 @@ def odd_recipes(world):
 
 
 def little_of_everything(world):
-    for limit in ("ulimit -n 8", "ulimit -n 20", "ulimit -v 400000", "ulimit -f 0"):
-        world.expect(limit, (71, IO, MISSING, OUTPUT, 127), world.rounding(), shell=f'{limit}; exec "$0" "$@"')
+    for limit in ("ulimit -n 8", "ulimit -f 0"):
+        world.expect(limit, (IO, MISSING, OUTPUT), world.rounding(), shell=f'{limit}; exec "$0" "$@"')
     world.expect("TMPDIR that is not there", (IO, 0), ["plan", world.recipe, "--shape", "llama-2-7b", "--skip-time"],
                  TMPDIR="/nonexistent")
     world.expect("HOME that is not there", 0, world.rounding(), shell='unset HOME; exec "$0" "$@"')
