@@ -1,8 +1,8 @@
 """What nobody gives on purpose, to every command: python3 hostile_inputs.py --program bin/edgecompress
 
 Pipes, devices, folders and links in circles in the place of every file and folder, numbers out of range, odd texts, recipes that name
-themselves, little of every resource, leftovers that somebody else made. Each must end in time with the exit code that stands here, with one message, and without an output. Needs
-nothing but Python 3.
+themselves, little of every resource, leftovers that somebody else made. Each must end in time with the exit code that stands here,
+with one message, and without an output. Needs nothing but Python 3.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class World:
         (folder / "circles" / "config.json").symlink_to("config.json")
         self.odd = {"a pipe": folder / "pipe", "a folder": folder / "folder", "a link in a circle": folder / "circle",
                     "a device": pathlib.Path("/dev/zero"), "nothing": folder / "none"}
-        self.failures = self.cases = 0
+        self.failures = self.outputs = self.cases = 0
 
     def file(self, name, content):
         path = self.folder / name
@@ -42,8 +42,8 @@ class World:
         return path
 
     def output(self):
-        self.cases += 1
-        return self.folder / f"out-{self.cases}"
+        self.outputs += 1
+        return self.folder / f"out-{self.outputs}"
 
     def writing(self, command, *more):
         return [command, "--model", self.model, "-o", self.output(), *more]
@@ -62,6 +62,7 @@ class World:
 
     def expect(self, name, codes, arguments, shell='exec "$0" "$@"', **environment):
         """codes: an exit code, or several that will do."""
+        self.cases += 1
         codes = codes if isinstance(codes, tuple) else (codes,)
         arguments = [str(argument) for argument in arguments]
         try:
@@ -228,7 +229,7 @@ def main():
         world = World(options.program, pathlib.Path(folder))
         for part in (odd_files, odd_numbers, odd_texts, odd_recipes, little_of_everything, foreign_leftovers):
             part(world)
-    print(f"{world.failures} cases wrong")
+    print(f"{world.cases} cases, {world.failures} wrong")
     return 1 if world.failures else 0
 
 
