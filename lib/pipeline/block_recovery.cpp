@@ -20,7 +20,9 @@ TrainingOptions block_options(const TrainingOptions& whole) {
   options.part = TrainedPart::Weights;
   options.zero_points = ZeroPoints::Trained;
   options.epochs = whole.blocks.epochs;
+  options.batch = whole.blocks.batch;
   options.learning_rate = whole.blocks.learning_rate;
+  options.code_learning_rate = whole.blocks.code_learning_rate;
   options.scale_learning_rate = whole.blocks.scale_learning_rate;
   return options;
 }
@@ -66,11 +68,8 @@ class BlockRecovery {
  private:
   void train_block(std::int64_t index, CheckpointWriter& writer) {
     advance_dense(index);
-    TrainedBlock block({.model = recovery_.model,
-                        .dense = recovery_.teacher,
-                        .target = compute_.target,
-                        .num_threads = compute_.num_threads},
-                       index, norm_dtype_, options_);
+    TrainedBlock block(training_source(recovery_, recovery_.model, compute_), index, norm_dtype_,
+                       options_);
     BlockPass pass([&block] { return block.weights(); }, rotary_,
                    {.inputs = trained_, .targets = dense_}, compute_.target.device);
     TrainingControl control = control_;

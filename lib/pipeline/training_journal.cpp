@@ -39,7 +39,7 @@ Json state_json(const TrainingState& state) {
           {"warnings", state.report.warnings},
           {"rate_share", state.rate_share},
           {"optimizer_steps", state.optimizer_steps},
-          {"measurements_without_fall", state.measurements_without_fall},
+          {"rises", state.rises},
           {"shapes", shapes_json(state)}};
 }
 
@@ -72,7 +72,7 @@ TrainingState parse_state(const Json& document) {
   state.report.warnings = document.at("warnings").get<std::vector<std::string>>();
   state.rate_share = document.at("rate_share").get<double>();
   state.optimizer_steps = document.at("optimizer_steps").get<std::int64_t>();
-  state.measurements_without_fall = document.at("measurements_without_fall").get<std::int64_t>();
+  state.rises = document.at("rises").get<std::int64_t>();
   return state;
 }
 

@@ -266,6 +266,7 @@ constexpr std::array kQuantizeFields{
     Field{.key = "activations", .kind = FieldKind::Choice, .choices = kFolderActivations},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
     Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},
+    Field{.key = "qat_activations", .kind = FieldKind::Choice, .choices = kActivationChoiceNames},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
@@ -280,12 +281,16 @@ constexpr std::array kRecoverFields{
     Field{.key = "epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
     Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "learning_rate", .kind = FieldKind::Share},
+    Field{.key = "code_learning_rate", .kind = FieldKind::Share},
     Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
     Field{.key = "phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},
     Field{.key = "block_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "block_batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "block_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "block_code_learning_rate", .kind = FieldKind::Share},
     Field{.key = "block_scale_learning_rate", .kind = FieldKind::Share},
     Field{.key = "held_out", .kind = FieldKind::Share},
+    Field{.key = "activations", .kind = FieldKind::Choice, .choices = kActivationChoiceNames},
     Field{.key = "gate", .kind = FieldKind::Share},
 };
 constexpr Shape kRecoverShape{"recover", kRecoverFields};

@@ -438,11 +438,13 @@ class StepReader {
       }
     };
     if (!trains_blocks(phases)) {
-      refuse({"block_epochs", "block_learning_rate", "block_scale_learning_rate"},
+      refuse({"block_epochs", "block_batch", "block_learning_rate", "block_code_learning_rate",
+              "block_scale_learning_rate"},
              "no block is trained by itself: delete this key, or add `phases: blocks` or `both`");
     }
     if (!trains_whole(phases)) {
-      refuse({"train", "loss", "epochs", "learning_rate", "scale_learning_rate"},
+      refuse({"train", "loss", "epochs", "batch", "learning_rate", "code_learning_rate",
+              "scale_learning_rate"},
              "the model is not trained as a whole: delete this key, or make `phases` `both`");
     }
   }
@@ -460,22 +462,27 @@ class StepReader {
     if (body.has("phases")) options.phases = training_phases_of_name(body.text("phases", ""));
     BlockTrainingOptions& blocks = options.blocks;
     blocks.epochs = body.integer("block_epochs", blocks.epochs);
+    blocks.batch = body.integer("block_batch", blocks.batch);
     blocks.learning_rate = body.share("block_learning_rate", blocks.learning_rate);
+    blocks.code_learning_rate = body.share("block_code_learning_rate", blocks.code_learning_rate);
     blocks.scale_learning_rate =
         body.share("block_scale_learning_rate", blocks.scale_learning_rate);
     options.epochs = body.integer("epochs", options.epochs);
     options.batch = body.integer("batch", options.batch);
     options.learning_rate = body.share("learning_rate", options.learning_rate);
+    options.code_learning_rate = body.share("code_learning_rate", options.code_learning_rate);
     options.scale_learning_rate = body.share("scale_learning_rate", options.scale_learning_rate);
     options.held_out_share = body.share("held_out", options.held_out_share);
+    options.activations = activation_of_name(body.text("activations", "auto"));
   }
 
   /// `qat: auto` and `qat: always` are a recover step behind the quantize step.
   void add_qat(const ObjectReader& body, std::vector<Step>& steps) {
     const std::string qat = body.text("qat", "never");
     if (qat == "never") {
-      if (body.has("qat_phases")) {
-        contradiction(body.at("qat_phases"), "qat_phases where it changes nothing",
+      for (const char* const key : {"qat_phases", "qat_activations"}) {
+        if (!body.has(key)) continue;
+        contradiction(body.at(key), concat(key, " where it changes nothing"),
                       "nothing is trained: delete this key, or add `qat: always` or `auto`");
       }
       return;
@@ -485,6 +492,7 @@ class StepReader {
     if (body.has("qat_phases")) {
       step.choice.options.phases = training_phases_of_name(body.text("qat_phases", ""));
     }
+    step.choice.options.activations = activation_of_name(body.text("qat_activations", "auto"));
     recovered_ = true;
     steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});
   }

@@ -199,6 +199,7 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
                        "- { id: a, recover: { train: weights, loss: cross-entropy, epochs: 2, "
                        "batch: 3, learning_rate: 0.0002, scale_learning_rate: 0.5%, held_out: 25%, "
                        "gate: 2%, samples: 40, phases: both, block_epochs: 4, "
+                       "block_batch: 2, code_learning_rate: 0.004, block_code_learning_rate: 3%, "
                        "block_learning_rate: 0.0003, block_scale_learning_rate: 0.2% } }\n"),
       "folder/r.ec.yaml");
   const auto& step = std::get<RecoverStep>(recipe.steps.at(1).action);
@@ -211,11 +212,14 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
   CHECK(step.choice.options.zeros == ZeroWeights::Keep);  // there is a mask
   CHECK(step.choice.options.phases == TrainingPhases::Both);
   CHECK(step.choice.options.blocks.epochs == 4);
+  CHECK(step.choice.options.blocks.batch == 2);
   CHECK(step.choice.options.blocks.learning_rate == 0.0003);
+  CHECK(step.choice.options.blocks.code_learning_rate == 0.03);
   CHECK(step.choice.options.blocks.scale_learning_rate == 0.002);
   CHECK(step.choice.options.epochs == 2);
   CHECK(step.choice.options.batch == 3);
   CHECK(step.choice.options.learning_rate == 0.0002);
+  CHECK(step.choice.options.code_learning_rate == 0.004);
   CHECK(step.choice.options.scale_learning_rate == 0.005);
   CHECK(step.choice.options.held_out_share == 0.25);
   CHECK(step.choice.options.seed == 5);
@@ -249,6 +253,12 @@ TEST_CASE("qat is a recover step behind the quantize step, with a gate when auto
   };
   CHECK(phases_of("always") == TrainingOptions{}.phases);
   CHECK(phases_of("always, qat_phases: blocks") == TrainingPhases::Blocks);
+  const auto activations_of = [&](const std::string& qat) {
+    return std::get<RecoverStep>(steps_of(qat)[1].action).choice.options.activations;
+  };
+  CHECK_FALSE(activations_of("always").has_value());
+  CHECK(activations_of("always, qat_activations: int8-per-block") ==
+        ActivationRounding::Int8PerBlock);
 }
 
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
