@@ -1,10 +1,11 @@
 """Writes a Llama folder with random float16 weights, one shard per decoder block, never more than one tensor in memory.
 
-Usage: make_llama.py OUTPUT [--size 1b|300m|40m] [--seed N]
+Usage: make_llama.py OUTPUT [--size 1b|300m|160m|40m] [--seed N]
 
 The sizes:
   1b    the shape of Llama 3.2 1B: hidden 2048, 32 heads over 8 KV heads, FFN 8192, 16 blocks, vocabulary 128256, tied
   300m  hidden 1024, 16 over 8 heads, FFN 4096, 12 blocks, vocabulary 64128, tied
+  160m  hidden 768, 12 heads, FFN 2048, 12 blocks, vocabulary 32000, a head of its own
   40m   hidden 512, 8 over 4 heads, FFN 2048, 6 blocks, vocabulary 32064, tied
 The tokenizer is mini-llama's, which knows fewer tokens than the model: enough for programs that only convert weights.
 """
@@ -16,17 +17,18 @@ import struct
 
 import numpy as np
 
-# hidden, attention heads, KV heads, FFN, blocks, vocabulary
-SIZES = {"1b": (2048, 32, 8, 8192, 16, 128256),
-         "300m": (1024, 16, 8, 4096, 12, 64128),
-         "40m": (512, 8, 4, 2048, 6, 32064)}
+# hidden, attention heads, KV heads, FFN, blocks, vocabulary, whether the head is the embedding
+SIZES = {"1b": (2048, 32, 8, 8192, 16, 128256, True),
+         "300m": (1024, 16, 8, 4096, 12, 64128, True),
+         "160m": (768, 12, 12, 2048, 12, 32000, False),
+         "40m": (512, 8, 4, 2048, 6, 32064, True)}
 HEAD_DIM = 64
 INITIAL_DEVIATION = 0.02
 TOKENIZER = pathlib.Path(__file__).resolve().parents[3] / "tests/models/mini-llama"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
-def config_of(hidden, heads, kv_heads, ffn, blocks, vocabulary):
+def config_of(hidden, heads, kv_heads, ffn, blocks, vocabulary, tied):
     mini = json.loads((TOKENIZER / "config.json").read_text())
     return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": False, "mlp_bias": False,
             "bos_token_id": mini["bos_token_id"], "eos_token_id": mini["eos_token_id"], "head_dim": HEAD_DIM,
@@ -35,7 +37,7 @@ def config_of(hidden, heads, kv_heads, ffn, blocks, vocabulary):
             "num_hidden_layers": blocks, "num_key_value_heads": kv_heads, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
             "rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                              "original_max_position_embeddings": 2048},
-            "tie_word_embeddings": True, "torch_dtype": "float16", "use_cache": True, "vocab_size": vocabulary}
+            "tie_word_embeddings": tied, "torch_dtype": "float16", "use_cache": True, "vocab_size": vocabulary}
 
 
 def block_shapes(config, block):
@@ -54,8 +56,9 @@ def block_shapes(config, block):
 
 
 def shards(config):
-    hidden = config["hidden_size"]
-    yield {"model.embed_tokens.weight": (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
+    hidden, vocabulary = config["hidden_size"], config["vocab_size"]
+    head = {} if config["tie_word_embeddings"] else {"lm_head.weight": (vocabulary, hidden)}
+    yield {"model.embed_tokens.weight": (vocabulary, hidden), "model.norm.weight": (hidden,), **head}
     for block in range(config["num_hidden_layers"]):
         yield block_shapes(config, block)
 
