@@ -19,9 +19,12 @@ void refuse_outside_link(const std::filesystem::path& folder, const std::filesys
   const bool in_cache = home.parent_path().filename() == "snapshots" &&
                         target.parent_path() == home.parent_path().parent_path() / "blobs";
   if (inside || in_cache) return;
-  throw Error(ErrorKind::Malformed, "I7",
-              concat(file.string(), " is a symbolic link to ", target.string(),
-                     ", outside the model folder; copy the file into the folder"));
+  const std::string where = target.empty()
+                                ? "that leads nowhere"
+                                : concat("to ", target.string(), ", outside the model folder");
+  throw Error(
+      ErrorKind::Malformed, "I7",
+      concat(file.string(), " is a symbolic link ", where, "; copy the file into the folder"));
 }
 
 }  // namespace edgecompress

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -14,6 +15,19 @@
 #include "base/error.h"
 
 namespace edgecompress {
+namespace {
+
+/// Returns false when no more threads are to be had.
+bool start_thread(std::vector<std::jthread>& threads, const std::function<void()>& work) {
+  try {
+    threads.emplace_back(work);
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
+}  // namespace
 
 void parallel_for(std::int64_t count, std::int64_t grain, int num_threads,
                   const std::function<void(std::int64_t, std::int64_t)>& body) {
@@ -36,7 +50,7 @@ void parallel_for(std::int64_t count, std::int64_t grain, int num_threads,
     const std::int64_t pieces = (count + grain - 1) / grain;
     std::vector<std::jthread> helpers;
     for (std::int64_t i = 1; i < std::min<std::int64_t>(num_threads, pieces); ++i) {
-      helpers.emplace_back(work);
+      if (!start_thread(helpers, work)) break;  // those that there are do the work
     }
     work();
   }

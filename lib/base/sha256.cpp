@@ -1,6 +1,7 @@
 #include "base/sha256.h"
 
 #include <array>
+#include <new>
 
 #include <openssl/evp.h>
 
@@ -14,6 +15,7 @@ struct Sha256::State {
 };
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {
+  if (state_->context == nullptr) throw std::bad_alloc();
   ensure(EVP_DigestInit_ex(state_->context.get(), EVP_sha256(), nullptr) == 1, "SHA-256 to start");
 }
 Sha256::~Sha256() = default;

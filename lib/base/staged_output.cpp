@@ -59,7 +59,10 @@ bool contains(const fs::path& outer, const fs::path& inner) {
 }
 
 fs::path resolved(const fs::path& path) {
-  fs::path absolute = fs::weakly_canonical(fs::absolute(path));
+  if (path.empty()) fail_output(path, "a name is needed, and this one is empty");
+  std::error_code error;
+  fs::path absolute = fs::weakly_canonical(fs::absolute(path, error), error);
+  if (error) fail_output(path, error.message());
   if (!absolute.has_filename()) absolute = absolute.parent_path();  // "out/" is "out"
   return absolute;
 }
@@ -317,8 +320,13 @@ std::string StagedFolder::write(const fs::path& name, std::string_view content) 
   return file.close();
 }
 
-void StagedFolder::publish() {
+void StagedFolder::publish(const std::vector<std::string>& discarded) {
   ensure(!published_, "an unpublished folder");
+  make_folder(state_);
+  for (const std::string& name : discarded) {
+    if (fs::exists(output_ / name)) fs::rename(output_ / name, state_ / name);
+    kill_point("publish-discarded");
+  }
   sync();
   const bool swap = fs::exists(target_);
   ensure(!swap || existing_ == ExistingOutput::Replace, "a target that may be replaced");
@@ -329,8 +337,15 @@ void StagedFolder::publish() {
   }
   kill_point("publish-after");
   published_ = true;
-  sync_folder(target_.parent_path());
   std::error_code ignored;
+  try {
+    sync_folder(target_.parent_path());
+  } catch (Error& error) {
+    fs::remove_all(state_, ignored);  // there is nothing to go on with
+    error.add_context(concat("making the name of ", target_.string(),
+                             " last; it is complete, but may be gone after a power failure"));
+    throw;
+  }
   fs::remove_all(staging_, ignored);  // the journal, and after an exchange the old output
 }
 

@@ -117,7 +117,9 @@ class StagedFolder {
   void sync() const;
 
   /// Syncs and renames to the target. Call once, last. Throws Error{Io}.
-  void publish();
+  /// discarded: folders of the output that are not part of what is published; an interrupted run
+  /// may go on from them until here.
+  void publish(const std::vector<std::string>& discarded = {});
 
  private:
   void take_lock();

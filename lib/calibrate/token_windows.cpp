@@ -1,6 +1,7 @@
 #include "calibrate/token_windows.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -48,11 +49,15 @@ std::vector<std::int32_t> encode_lines(const std::vector<TextLine>& lines,
 void refuse_few(const TokenWindows& windows, const WindowChoice& choice) {
   const std::int64_t wanted = choice.max_count.value_or(windows.count);
   if (windows.count >= wanted) return;
+  std::int64_t needed = 0;
+  if (__builtin_mul_overflow(wanted, choice.length, &needed)) {
+    needed = std::numeric_limits<std::int64_t>::max();
+  }
   throw Error(
       ErrorKind::Malformed, "F24",
       windows.lengths.empty()
           ? concat(windows.source, " has ", windows.text_tokens, " tokens; ", wanted,
-                   " samples of ", choice.length, " need ", wanted * choice.length,
+                   " samples of ", choice.length, " need ", needed,
                    "; give more text, fewer samples or a shorter sequence length")
           : concat(windows.source, " has ", windows.count, " sequences of up to ", choice.length,
                    " tokens; ", wanted, " samples need as many; give more lines or fewer samples"));

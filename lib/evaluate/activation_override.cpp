@@ -18,6 +18,15 @@ ActivationScheme scheme_for(const StoredMatrix& matrix, const std::string& modul
 
 }  // namespace
 
+ActivationScheme rounding_in(const ModelFolder& model, const std::string& module,
+                             ActivationRounding rounding) {
+  const StoredMatrix matrix = model.matrix(module);
+  const bool is_weight_only = module == kHeadModule &&
+                              rounding != ActivationRounding::Int8PerBlock &&
+                              stored_activation(matrix).rounding == ActivationRounding::None;
+  return is_weight_only ? ActivationScheme{} : scheme_for(matrix, module, rounding);
+}
+
 ActivationRounding folder_rounding(const ModelFolder& model) {
   for (std::int64_t block = 0; block < model.config().num_blocks(); ++block) {
     for (const LinearKind kind : kLinearKinds) {
@@ -32,17 +41,12 @@ ActivationRounding folder_rounding(const ModelFolder& model) {
 void round_inputs(BlockWeights& weights, const ModelFolder& model, std::int64_t block,
                   ActivationRounding rounding) {
   for (const LinearKind kind : kLinearKinds) {
-    const std::string module = module_name({block, kind});
-    weights.activation(kind) = scheme_for(model.matrix(module), module, rounding);
+    weights.activation(kind) = rounding_in(model, module_name({block, kind}), rounding);
   }
 }
 
 void round_inputs(LanguageModelHead& head, const ModelFolder& model, ActivationRounding rounding) {
-  const StoredMatrix matrix = model.matrix(kHeadModule);
-  const bool rounds = rounding == ActivationRounding::Int8PerBlock ||
-                      stored_activation(matrix).rounding != ActivationRounding::None;
-  head.activation =
-      rounds ? scheme_for(matrix, std::string(kHeadModule), rounding) : ActivationScheme{};
+  head.activation = rounding_in(model, std::string(kHeadModule), rounding);
 }
 
 }  // namespace edgecompress

@@ -73,7 +73,9 @@ double cache_split_error(DecoderSession& session, const TokenWindows& windows,
 
 DecoderSpeed measure_speed(DecoderSession& session, const TokenWindows& windows,
                            const SpeedOptions& options) {
-  const std::int64_t prompt = std::min(options.prompt_tokens, windows.length);
+  const std::int64_t decoded = std::min(options.decode_tokens, options.context_tokens / 2);
+  const std::int64_t prompt =
+      std::min({options.prompt_tokens, windows.length, options.context_tokens - decoded});
   std::vector<std::int64_t> ids = widened(windows.window(0));
   ids.resize(static_cast<std::size_t>(prompt));
   const std::int64_t next = ids.back();
@@ -85,11 +87,11 @@ DecoderSpeed measure_speed(DecoderSession& session, const TokenWindows& windows,
     session.run(ids, 1);
     const double prefill_seconds = seconds_since(prefill_start);
     const auto decode_start = std::chrono::steady_clock::now();
-    for (std::int64_t step = 0; step < options.decode_tokens; ++step) session.run({&next, 1}, 1);
+    for (std::int64_t step = 0; step < decoded; ++step) session.run({&next, 1}, 1);
     const double decode_seconds = seconds_since(decode_start);
     if (i == 0) continue;  // the first pass touches the weights' pages
     prefill.push_back(static_cast<double>(prompt) / prefill_seconds);
-    decode.push_back(static_cast<double>(options.decode_tokens) / decode_seconds);
+    decode.push_back(static_cast<double>(decoded) / decode_seconds);
   }
   return {.prefill_tokens_per_second = median(prefill), .decode_tokens_per_second = median(decode)};
 }

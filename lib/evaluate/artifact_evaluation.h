@@ -26,14 +26,15 @@ LogitAgreement compare_logits(const TokenWindows& windows, const WindowLogits& m
 double cache_split_error(DecoderSession& session, const TokenWindows& windows,
                          std::int64_t max_tokens);
 
-/// Medians over repetitions, in one session.
+/// Medians over repetitions, in one session. Decoding is 0 where the context holds one token.
 struct DecoderSpeed {
   double prefill_tokens_per_second = 0;
   double decode_tokens_per_second = 0;
 };
 struct SpeedOptions {
-  std::int64_t prompt_tokens = 128;  ///< bounded by the window's length
-  std::int64_t decode_tokens = 32;
+  std::int64_t context_tokens = 160;  ///< that the artifact can hold
+  std::int64_t prompt_tokens = 128;   ///< bounded by the window's length and the context
+  std::int64_t decode_tokens = 32;    ///< bounded by half of the context
   std::int64_t repetitions = 5;
 };
 DecoderSpeed measure_speed(DecoderSession& session, const TokenWindows& windows,

@@ -18,17 +18,22 @@ using MaskMethod = std::variant<MagnitudeMask, WandaMask, SparseGptMask>;
 
 /// What is done to the weights that a mask keeps.
 enum class MaskRepair {
-  None,          ///< they stay as the method left them
-  LeastSquares,  ///< each row is solved for the unmasked layer's outputs on its support; needs
-                 ///< calibration
-  DenseOutputs,  ///< the same for the dense model's outputs, or hidden states where the layer
-                 ///< writes to them, before the mask is chosen; needs calibration
+  None,            ///< they stay as the method left them
+  LeastSquares,    ///< each row is solved for the unmasked layer's outputs on its support; needs
+                   ///< calibration
+  DenseOutputs,    ///< the same for the dense model's outputs, or hidden states where the layer
+                   ///< writes to them, before the mask is chosen; needs calibration
+  Reconstruction,  ///< LeastSquares, then the kept weights of all linear layers of the block are
+                   ///< trained for the dense model's hidden states behind it; needs calibration
 };
 
-/// How a sparsity is spread over the decoder blocks.
+/// How a sparsity is spread over the model.
 enum class MaskAllocation {
-  Uniform,   ///< the same in every block
-  Outliers,  ///< less where more weights stand out (OWL, arXiv 2310.05175); needs calibration
+  Uniform,   ///< the same in every matrix
+  Outliers,  ///< less in blocks where more weights stand out (OWL, arXiv 2310.05175); needs
+             ///< calibration
+  Loss,      ///< every matrix its own: the weights that cost the loss least go, wherever they are;
+             ///< needs calibration
 };
 
 }  // namespace edgecompress

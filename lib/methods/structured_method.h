@@ -6,6 +6,8 @@
 #include <variant>
 #include <vector>
 
+#include "methods/reconstruction_options.h"
+
 namespace edgecompress {
 
 /// The score of a KV group or an FFN channel is a norm of its weights.
@@ -40,6 +42,12 @@ struct TaylorScore {};
 using StructuredScore = std::variant<MagnitudeScore, ActivationScore, OutputErrorScore,
                                      FluctuationScore, RandomScore, TaylorScore>;
 
+/// How whole decoder blocks are compared, those worth the least to be left out.
+enum class LayerScore {
+  Influence,   ///< what they change of the hidden states' direction; one pass of the text
+  Perplexity,  ///< what the model loses without them, one left out after the other
+};
+
 /// What is done to what stays of a block.
 enum class CutRepair {
   None,          ///< nothing
@@ -54,14 +62,6 @@ enum class CutRepair {
 constexpr bool aims_at_dense(CutRepair repair) {
   return repair == CutRepair::DenseOutputs || repair == CutRepair::Reconstruction;
 }
-
-/// How CutRepair::Reconstruction trains a block.
-struct ReconstructionOptions {
-  std::int64_t epochs = 3;      ///< over the calibration windows
-  double learning_rate = 3e-4;  ///< Adam's, at the start of half a cosine
-  std::int64_t batch = 2;       ///< windows per step
-  std::uint64_t seed = 0;       ///< of the order of the windows
-};
 
 /// What the removal ratio is a share of.
 enum class StructuredTarget { Parameters, Flops };

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string_view>
 
+#include "weights/activation_rounding.h"
+
 namespace edgecompress {
 
 /// What of a model is trained. The norms always are.
@@ -44,8 +46,10 @@ constexpr bool trains_whole(TrainingPhases phases) { return phases != TrainingPh
 /// How decoder blocks are trained one by one: always their weights, and the scales and zero points
 /// of quantized layers. The rest is TrainingOptions'.
 struct BlockTrainingOptions {
-  std::int64_t epochs = 2;
-  double learning_rate = 1e-4;        ///< of weights
+  std::int64_t epochs = 3;
+  std::int64_t batch = 1;             ///< windows per step
+  double learning_rate = 1e-4;        ///< of weights of floating layers
+  double code_learning_rate = 0.01;   ///< of weights behind codes, in steps of their grid
   double scale_learning_rate = 1e-3;  ///< of scales, zero points and norms
 };
 
@@ -58,11 +62,15 @@ struct TrainingOptions {
   TrainingLoss loss = TrainingLoss::CrossEntropy;
   std::int64_t epochs = 3;
   std::int64_t batch = 8;  ///< windows per step; gradients add up over pieces of about 4096 tokens
-  double learning_rate = 1e-5;        ///< of weights
+  double learning_rate = 1e-5;        ///< of weights of floating layers
+  double code_learning_rate = 0.002;  ///< of weights behind codes, in steps of their grid
   double scale_learning_rate = 1e-3;  ///< of scales and norms, relative to their starting values
   double max_gradient_norm = 1;       ///< longer gradients, over all parameters, are shortened
   double held_out_share = 0.1;        ///< of the windows; at most 64 of them
   std::uint64_t seed = 0;             ///< of the order of the windows
+  /// How quantized layers round what they read, while training and judging; nothing: as the model's
+  /// folder says.
+  std::optional<ActivationRounding> activations = {};
 };
 
 /// What a user asks for; the rest depends on the model.

@@ -22,6 +22,7 @@ namespace {
 const std::string kGraphFile = "model.onnx";
 const std::string kDataFile = "model.onnx.data";
 constexpr std::string_view kEmptyConfig = "{}\n";
+constexpr std::int64_t kLongestContext = 1 << 24;  // as in recipes
 constexpr std::uint64_t kLargestCopiedFile = std::uint64_t{256} << 20;
 
 constexpr std::array kArtifactCopies{
@@ -63,7 +64,12 @@ void check_options(const ExportOptions& options) {
     throw Error(ErrorKind::Usage, "X3",
                 concat(name, " must be at least ", least, ", found ", value));
   };
-  require_at_least("context_length", options.context_length, 0);
+  const std::int64_t context = options.context_length;
+  if (context != 0 && (context < 2 || context > kLongestContext)) {
+    throw Error(ErrorKind::Usage, "X3",
+                concat("context_length must be 2 to ", kLongestContext,
+                       ", or 0 for the model's own, found ", context));
+  }
   require_at_least("max_generation_length", options.max_generation_length, 1);
   require_at_least("num_threads", options.num_threads, 1);
   if (options.sparse && options.sparse->threshold) {
@@ -186,9 +192,7 @@ GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& opt
   if (!activations.warning.empty()) artifact.warnings.push_back(activations.warning);
   ExportContext context{.model = model,
                         .graph = graph,
-                        .context_length = options.context_length == 0
-                                              ? model.config().max_position_embeddings
-                                              : options.context_length,
+                        .context_length = context_tokens(model.config(), options),
                         .cache_head_dim = std::holds_alternative<GenaiFormat>(options.format)
                                               ? genai_cache_head_dim(model.config())
                                               : model.config().head_dim,
@@ -206,6 +210,10 @@ GenaiConfigOptions fill_graph(const ModelFolder& model, const ExportOptions& opt
 
 }  // namespace
 
+std::int64_t context_tokens(const LlamaConfig& config, const ExportOptions& options) {
+  return options.context_length == 0 ? config.max_position_embeddings : options.context_length;
+}
+
 OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
                          StagedFolder& output, const std::string& subfolder,
                          const Progress& progress) {
@@ -215,9 +223,11 @@ OnnxArtifact export_onnx(const ModelFolder& model, const ExportOptions& options,
 
   const std::vector<Initializer>& tensors = graph.initializers();
   const ExternalDataPlan plan = plan_external_data(tensors);
+  // before the weights, which take long: a graph that is too large is refused at once
+  const std::string graph_bytes = graph.serialize(plan.offsets, kDataFile);
   ArtifactFolder folder(output, subfolder, artifact);
   if (plan.total_bytes > 0) write_data(folder, model, tensors, plan, progress);
-  folder.write(kGraphFile, graph.serialize(plan.offsets, kDataFile));
+  folder.write(kGraphFile, graph_bytes);
   if (options.sparse && std::ranges::any_of(artifact.products, is_sparse)) {
     config.operator_library = kOperatorLibrary;
     folder.write(config.operator_library,

@@ -118,6 +118,9 @@ struct ArtifactSizes {
   std::uint64_t total() const { return data_bytes + graph_bytes + other_bytes; }
 };
 
+/// How many tokens an artifact made with these options can hold.
+std::int64_t context_tokens(const LlamaConfig& config, const ExportOptions& options);
+
 /// To the byte. Builds the whole graph and reads what lies in it: norms, biases, tensors below
 /// 1 KiB. Throws as export_onnx does before a weight is read.
 ArtifactSizes plan_onnx(const ModelFolder& model, const ExportOptions& options);

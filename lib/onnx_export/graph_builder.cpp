@@ -252,14 +252,20 @@ std::string GraphBuilder::serialize(
     });
     ensure(raw.size() == initializer.bytes(), "a source that gives all bytes of its tensor");
   }
-  if (model.ByteSizeLong() > std::numeric_limits<std::int32_t>::max()) {
-    throw Error(ErrorKind::Unsupported, "X4",
-                concat("the graph without its weights takes ", model.ByteSizeLong(),
-                       " bytes, and a protobuf message at most 2147483647; shorten its metadata"));
-  }
+  refuse_large_graph(model.ByteSizeLong());
   std::string bytes;
   ensure(model.SerializeToString(&bytes), "a message that serializes");
   return bytes;
+}
+
+void refuse_large_graph(std::uint64_t bytes) {
+  constexpr auto kLargestMessage =
+      static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max());
+  if (bytes <= kLargestMessage) return;
+  throw Error(
+      ErrorKind::Unsupported, "X4",
+      concat("the graph without its weights takes ", bytes,
+             " bytes, and a protobuf message at most ", kLargestMessage, "; shorten its metadata"));
 }
 
 }  // namespace edgecompress

@@ -123,4 +123,8 @@ class GraphBuilder {
   std::set<std::string_view> imported_;  ///< domains besides ONNX's own
 };
 
+/// Throws Error{Unsupported} X4 for a graph that no protobuf message can hold: 2 GiB and more.
+/// bytes: of the graph without the weights that lie in a file of their own.
+void refuse_large_graph(std::uint64_t bytes);
+
 }  // namespace edgecompress

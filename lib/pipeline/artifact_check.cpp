@@ -54,8 +54,9 @@ std::filesystem::path operators_for(const std::filesystem::path& graph) {
   return find_operator_library();
 }
 
-TokenWindows random_check_windows(const LlamaConfig& config) {
-  const std::int64_t length = std::min(kRandomLength, config.max_position_embeddings);
+TokenWindows random_check_windows(const LlamaConfig& config, std::int64_t context_tokens) {
+  const std::int64_t length =
+      std::min({kRandomLength, config.max_position_embeddings, context_tokens});
   const auto vocab_size = static_cast<std::uint64_t>(config.vocab_size);
   std::mt19937_64 generator(7);  // its sequence is fixed by the C++ standard
   std::vector<std::int32_t> ids(static_cast<std::size_t>(kRandomWindows * length));
@@ -63,13 +64,13 @@ TokenWindows random_check_windows(const LlamaConfig& config) {
   return cut_windows(ids, {.length = length, .max_count = {}}, "random token ids");
 }
 
-ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
+ArtifactReport check_on_random_tokens(const ModelFolder& model, const RunnableGraph& graph,
                                       const ArtifactTolerance& tolerance, const RunOptions& options,
                                       const Progress& progress) {
-  const TokenWindows windows = random_check_windows(model.config());
+  const TokenWindows windows = random_check_windows(model.config(), graph.context_tokens);
   HiddenStates states = final_hidden_states(model, windows, options.compute, progress);
   const LanguageModelHead head = evaluated_head(model, options.compute);
-  return check_artifact(graph,
+  return check_artifact(graph.path,
                         {.windows = windows,
                          .origin = WindowOrigin::Random,
                          .logits = window_logits(states, head),
@@ -126,11 +127,11 @@ ArtifactReport check_artifact(const std::filesystem::path& graph,
   return report;
 }
 
-DecoderSpeed artifact_speed(const std::filesystem::path& graph, const TokenWindows& windows,
+DecoderSpeed artifact_speed(const RunnableGraph& graph, const TokenWindows& windows,
                             const RunOptions& options) {
   const OnnxRuntime runtime(find_onnxruntime(options.onnxruntime));
-  DecoderSession session = open_session(runtime, graph, options, Arithmetic::Published);
-  return measure_speed(session, windows, {});
+  DecoderSession session = open_session(runtime, graph.path, options, Arithmetic::Published);
+  return measure_speed(session, windows, {.context_tokens = graph.context_tokens});
 }
 
 }  // namespace edgecompress

@@ -56,8 +56,15 @@ struct ArtifactReference {
 /// Throws Error{Missing} O08.
 std::filesystem::path operators_for(const std::filesystem::path& graph);
 
+/// A graph to be run.
+struct RunnableGraph {
+  std::filesystem::path path;
+  std::int64_t context_tokens = 0;  ///< that it can hold
+};
+
 /// Token ids drawn from a fixed seed: enough to compare logits and to time when no text is given.
-TokenWindows random_check_windows(const LlamaConfig& config);
+/// context_tokens: of the artifact.
+TokenWindows random_check_windows(const LlamaConfig& config, std::int64_t context_tokens);
 
 /// Runs an artifact in ONNX Runtime and compares it with the model in memory: logits, KL
 /// divergence, top-1 and perplexity with exact arithmetic (accuracy level 0), the perplexity as
@@ -67,7 +74,7 @@ ArtifactReport check_artifact(const std::filesystem::path& graph,
                               const ArtifactReference& reference, const RunOptions& options);
 
 /// The same with random_check_windows and the logits of the model folder itself.
-ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::filesystem::path& graph,
+ArtifactReport check_on_random_tokens(const ModelFolder& model, const RunnableGraph& graph,
                                       const ArtifactTolerance& tolerance, const RunOptions& options,
                                       const Progress& progress);
 
@@ -75,7 +82,7 @@ ArtifactReport check_on_random_tokens(const ModelFolder& model, const std::files
 ArtifactTolerance artifact_tolerance(const ExportOptions& exporting, ActivationRounding rounding);
 
 /// Prefill and decode speed of a graph with the run's threads.
-DecoderSpeed artifact_speed(const std::filesystem::path& graph, const TokenWindows& windows,
+DecoderSpeed artifact_speed(const RunnableGraph& graph, const TokenWindows& windows,
                             const RunOptions& options);
 
 }  // namespace edgecompress

@@ -31,6 +31,30 @@ at::Tensor wanted_of(LinearKind kind, const GroupInputs* inputs, const BlockHist
   return wanted_outputs(dense.weight(kind), *inputs->dense());
 }
 
+bool reconstructs(const Step& step) {
+  const auto* const mask = std::get_if<MaskStep>(&step.action);
+  return mask != nullptr && mask->repair == MaskRepair::Reconstruction;
+}
+
+/// Some of the plan's steps, by position.
+struct StepRange {
+  std::size_t begin;
+  std::size_t end;
+};
+
+/// The steps in pieces each of which ends where all layers of the block are trained together, or
+/// with the last step.
+std::vector<StepRange> pieces_of(const std::vector<Step>& steps) {
+  std::vector<StepRange> pieces;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (i + 1 < steps.size() && !reconstructs(steps[i])) continue;
+    pieces.push_back({begin, i + 1});
+    begin = i + 1;
+  }
+  return pieces;
+}
+
 bool scales_inputs_of(const Step& step) {
   const auto* const quantize = std::get_if<QuantizeStep>(&step.action);
   return quantize != nullptr && scales_inputs(quantize->method);
@@ -107,15 +131,37 @@ class BlockCompression {
 
   /// Trains what is left of the block for the dense model's hidden states behind it.
   void reconstruct(const ReconstructionOptions& options) {
+    history_.cut = reconstructed(history_.cut, {}, options);
+  }
+
+  BlockWeights reconstructed(const BlockWeights& start, const KeptWeights& kept,
+                             const ReconstructionOptions& options) {
     Reconstruction result = reconstruct_block(
-        history_.cut, {.inputs = *context_.calibration, .targets = dense_outputs()},
+        start, kept, {.inputs = *context_.calibration, .targets = dense_outputs()},
         {.rotary = context_.rotary, .target = context_.compute.target}, options);
     for (at::Tensor& weight : result.block.weights) {
       weight = rounded_to(weight, context_.config.dtype).contiguous();
     }
-    history_.cut = std::move(result.block);
     history_.block_error_before = result.error_before;
     history_.block_error_after = result.error_after;
+    return std::move(result.block);
+  }
+
+  /// Trains what the masks of all layers keep for the dense model's hidden states behind the block.
+  /// finished: takes over the weights.
+  void reconstruct_kept(std::size_t step, const ReconstructionOptions& options,
+                        BlockWeights& finished) {
+    KeptWeights kept;
+    for (const auto& [kind, layer] : history_.layers) {
+      if (layer.keep.defined()) kept.emplace(kind, layer.keep);
+    }
+    finished = reconstructed(finished, kept, options);
+    for (auto& [kind, layer] : history_.layers) {
+      layer.weight = finished.weight(kind);
+      refuse_lost_mask(layer);
+    }
+    history_.after[step + 1].weights = finished.weights;
+    history_.output_errors.clear();  // those of the weights before
   }
 
   std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
@@ -144,7 +190,16 @@ class BlockCompression {
     for (std::size_t i = 0; i < context_.plan.steps.size(); ++i) {
       if (is_layer_step(context_.plan.steps[i])) history_.after[i + 1] = history_.cut;
     }
+    for (const LinearKind kind : kLinearKinds) {
+      const at::Tensor weight = history_.cut.weight(kind).contiguous();
+      history_.layers[kind] = {.weight = weight, .dense = weight, .fallbacks = history_.fallbacks};
+    }
     BlockWeights finished = history_.cut;
+    for (const StepRange piece : pieces_of(context_.plan.steps)) compress_layers(piece, finished);
+  }
+
+  /// The steps of one piece, all groups; the last piece ends with the tokens behind the block.
+  void compress_layers(StepRange piece, BlockWeights& finished) {
     std::optional<SequentialBlock> tokens = tokens_when(context_.plan.layer_need);
     std::optional<DenseReference> dense = dense_when(context_.plan.masks_for_dense_outputs);
     for (const InputGroup group : kInputGroups) {
@@ -153,9 +208,15 @@ class BlockCompression {
         inputs = gather(*tokens, dense ? &*dense : nullptr, group,
                         to_target(finished, context_.compute.target));
       }
-      compress_group(group, inputs ? &*inputs : nullptr, finished);
+      compress_group(group, piece, inputs ? &*inputs : nullptr, finished);
     }
-    if (tokens) {
+    const Step& last = context_.plan.steps[piece.end - 1];
+    const bool trained = reconstructs(last);
+    if (trained) {
+      reconstruct_kept(piece.end - 1, std::get<MaskStep>(last.action).reconstruction, finished);
+    }
+    if (piece.end < context_.plan.steps.size()) return;
+    if (tokens && !trained) {
       tokens->finish(to_target(finished, context_.compute.target));
     } else if (context_.calibration != nullptr) {
       advance(*context_.calibration, to_target(finished, context_.compute.target), context_.rotary,
@@ -164,15 +225,12 @@ class BlockCompression {
   }
 
   /// finished: takes over the group's weights, and the scales of its inputs.
-  void compress_group(InputGroup group, GroupInputs* inputs, BlockWeights& finished) {
+  void compress_group(InputGroup group, StepRange piece, GroupInputs* inputs,
+                      BlockWeights& finished) {
     for (const LinearKind kind : layers_of(group)) {
-      const at::Tensor weight = history_.cut.weight(kind).contiguous();
-      history_.layers[kind] = {.weight = weight,
-                               .dense = weight,
-                               .wanted_outputs = wanted_of(kind, inputs, history_),
-                               .fallbacks = history_.fallbacks};
+      history_.layers.at(kind).wanted_outputs = wanted_of(kind, inputs, history_);
     }
-    for (std::size_t i = 0; i < context_.plan.steps.size(); ++i) {
+    for (std::size_t i = piece.begin; i < piece.end; ++i) {
       const Step& step = context_.plan.steps[i];
       if (!is_layer_step(step)) continue;
       note_nearest_errors(group, step, inputs);
@@ -274,9 +332,9 @@ class BlockCompression {
     const std::string module = module_name(id);
     if (const auto* mask = std::get_if<MaskStep>(&step.action)) {
       if (!targets(mask->targets, module)) return layer;
-      MaskStep on_block = *mask;
-      on_block.pattern = pattern_of_block(context_.plan, step, id.block);
-      return mask_layer(std::move(layer), inputs, on_block, context_.config.dtype);
+      MaskStep on_layer = *mask;
+      on_layer.pattern = pattern_of_module(context_.plan, step, module);
+      return mask_layer(std::move(layer), inputs, on_layer, context_.config.dtype);
     }
     const auto& quantize = std::get<QuantizeStep>(step.action);
     const auto* const form = std::get_if<QuantizedForm>(&context_.plan.forms.at(module));

@@ -20,7 +20,9 @@ TrainingOptions block_options(const TrainingOptions& whole) {
   options.part = TrainedPart::Weights;
   options.zero_points = ZeroPoints::Trained;
   options.epochs = whole.blocks.epochs;
+  options.batch = whole.blocks.batch;
   options.learning_rate = whole.blocks.learning_rate;
+  options.code_learning_rate = whole.blocks.code_learning_rate;
   options.scale_learning_rate = whole.blocks.scale_learning_rate;
   return options;
 }
@@ -38,10 +40,12 @@ TrainedBlockReport row_of(std::int64_t block, const TrainingReport& training) {
 class BlockRecovery {
  public:
   BlockRecovery(const Recovery& recovery, const TrainingSplit& split,
-                const EvaluationOptions& compute, const TrainingControl& control)
+                const EvaluationOptions& compute, const TrainedBlocksOutput& output,
+                const TrainingControl& control)
       : recovery_(recovery),
         split_(split),
         compute_(compute),
+        output_(output),
         control_(control),
         options_(block_options(recovery.options)),
         norm_dtype_(written_dtype(stored_forms(recovery.model))),
@@ -50,27 +54,42 @@ class BlockRecovery {
         dense_(recovery.windows, recovery.teacher->matrix(kEmbeddingModule), compute.storage),
         trained_(recovery.windows, recovery.model.matrix(kEmbeddingModule), compute.storage) {}
 
-  BlockTrainingReport run(CheckpointWriter& writer) {
+  BlockTrainingReport run() {
     const ModelFolder& model = recovery_.model;
+    const std::int64_t blocks = model.config().num_blocks();
+    const std::optional<BlockTrainingProgress> done = output_.journal.interrupted_blocks();
+    if (done) output_.writer.resume(done->shards);
     report_.training_windows = static_cast<std::int64_t>(split_.training.size());
     report_.held_out_windows = static_cast<std::int64_t>(split_.held_out.size());
-    copy_embedding(model, writer, compute_.num_threads);
-    for (std::int64_t block = 0; block < model.config().num_blocks(); ++block) {
-      train_block(block, writer);
+    copy_embedding(model, output_.writer, compute_.num_threads);
+    if (done) {
+      report_ = done->report;
+      output_.journal.restore_blocks({&dense_, &trained_});
     }
-    copy_head(model, model.vector(concat(kFinalNormModule, ".weight")), writer,
+    for (auto block = std::ssize(report_.blocks); block < blocks; ++block) {
+      train_block(block);
+      // what a signal has cut short is not what an undisturbed run would go on from
+      if (!stopped()) note(blocks);
+    }
+    copy_head(model, model.vector(concat(kFinalNormModule, ".weight")), output_.writer,
               compute_.num_threads);
     return std::move(report_);
   }
 
  private:
-  void train_block(std::int64_t index, CheckpointWriter& writer) {
+  bool stopped() const { return control_.stop_requested && control_.stop_requested(); }
+
+  void note(std::int64_t blocks) {
+    output_.journal.note_block({.perplexity_increase = output_.perplexity_increase,
+                                .report = report_,
+                                .shards = output_.writer.written()},
+                               blocks, {&dense_, &trained_});
+  }
+
+  void train_block(std::int64_t index) {
     advance_dense(index);
-    TrainedBlock block({.model = recovery_.model,
-                        .dense = recovery_.teacher,
-                        .target = compute_.target,
-                        .num_threads = compute_.num_threads},
-                       index, norm_dtype_, options_);
+    TrainedBlock block(training_source(recovery_, recovery_.model, compute_), index, norm_dtype_,
+                       options_);
     BlockPass pass([&block] { return block.weights(); }, rotary_,
                    {.inputs = trained_, .targets = dense_}, compute_.target.device);
     TrainingControl control = control_;
@@ -84,7 +103,7 @@ class BlockRecovery {
     }
     const at::NoGradGuard no_grad;
     advance(trained_, block.weights(), rotary_, compute_.target);
-    writer.write_block(index, block.stored_weights(), block.stored_vectors());
+    output_.writer.write_block(index, block.stored_weights(), block.stored_vectors());
   }
 
   /// Afterwards the dense states are what the block is to give.
@@ -97,6 +116,7 @@ class BlockRecovery {
   const Recovery& recovery_;
   const TrainingSplit& split_;
   const EvaluationOptions& compute_;
+  const TrainedBlocksOutput& output_;
   const TrainingControl& control_;
   const TrainingOptions options_;
   const DType norm_dtype_;
@@ -109,10 +129,11 @@ class BlockRecovery {
 }  // namespace
 
 BlockTrainingReport recover_blocks(const Recovery& recovery, const TrainingSplit& split,
-                                   const EvaluationOptions& compute, CheckpointWriter& writer,
+                                   const EvaluationOptions& compute,
+                                   const TrainedBlocksOutput& output,
                                    const TrainingControl& control) {
   ensure(recovery.teacher != nullptr, "a teacher of the decoder blocks");
-  return BlockRecovery(recovery, split, compute, control).run(writer);
+  return BlockRecovery(recovery, split, compute, output, control).run();
 }
 
 }  // namespace edgecompress

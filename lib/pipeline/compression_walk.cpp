@@ -178,7 +178,7 @@ class Walk {
     if (plan_.needs_calibration()) {
       calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, compressed, storage);
     }
-    if (plan_.cuts_for_dense_outputs || plan_.masks_for_dense_outputs) {
+    if (plan_.follows_dense()) {
       dense_calibration_ = std::make_unique<HiddenStates>(*texts_.calibration, dense, storage);
     }
   }

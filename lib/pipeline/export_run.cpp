@@ -97,7 +97,8 @@ Report report_of_input(const ModelFolder& model, const std::string& command) {
 
 void publish_with_report(StagedFolder& output, const Report& report,
                          std::map<std::string, std::string> files,
-                         const std::filesystem::path& source) {
+                         const std::filesystem::path& source,
+                         const std::vector<std::string>& discarded) {
   files["report.json"] = output.write("report.json", report_json(report).dump(1) + "\n");
   files["report.html"] = output.write("report.html", html_report(report));
   files["report.md"] = output.write("report.md", markdown_report(report));
@@ -105,7 +106,7 @@ void publish_with_report(StagedFolder& output, const Report& report,
     files["README.md"] = output.write("README.md", model_card(report, source_license(source)));
   }
   output.write(kManifestName, manifest_text(manifest_of(output.path(), files)));
-  output.publish();
+  output.publish(discarded);
 }
 
 void add_export_warnings(Report& report, const ModelFolder& model, const ExportOptions& exporting,
@@ -135,7 +136,9 @@ Report run_export(const ExportOptions& wanted, const RunOptions& options,
     const ArtifactActivations activations = artifact_activations(model, exporting);
     RunOptions as_artifact = options;
     as_artifact.compute.activations = activations.instead;
-    checked = check_on_random_tokens(model, output.path() / artifact.graph,
+    checked = check_on_random_tokens(model,
+                                     {.path = output.path() / artifact.graph,
+                                      .context_tokens = context_tokens(model.config(), exporting)},
                                      artifact_tolerance(exporting, activations.rounding),
                                      as_artifact, progress);
     clock.finish_stage("check_artifact");

@@ -31,10 +31,11 @@ ArtifactReport describe_artifact(const ModelFolder& model, const ExportOptions& 
 /// Writes report.json, report.html, report.md, a model card (README.md) and
 /// edgecompress.manifest.json (size and SHA-256 of every file) and publishes the folder.
 /// files: name -> SHA-256 of what is in the folder already. source: the model folder, whose
-/// README.md may state a license.
+/// README.md may state a license. discarded: as in StagedFolder::publish.
 void publish_with_report(StagedFolder& output, const Report& report,
                          std::map<std::string, std::string> files,
-                         const std::filesystem::path& source);
+                         const std::filesystem::path& source,
+                         const std::vector<std::string>& discarded = {});
 
 /// The warnings of an export: the artifact's, and for the genai format those of its tokenizer.
 void add_export_warnings(Report& report, const ModelFolder& model, const ExportOptions& exporting,

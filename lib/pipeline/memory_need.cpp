@@ -31,6 +31,10 @@ constexpr std::uint64_t kGraphCopies = 6;
 // Inside a block's graph, of a token: multiples of the hidden size and of the widest input.
 constexpr std::uint64_t kGraphStates = 26;
 constexpr std::uint64_t kGraphActivations = 6;
+// Beside it when every layer's outputs are asked for their gradients: what is added, the sum and
+// the gradient of each.
+constexpr std::uint64_t kProbedStates = 15;
+constexpr std::uint64_t kProbedActivations = 6;
 // While blocks are trained: the dense model's states and the trained one's; end to end: the
 // embeddings and the teacher's final states.
 constexpr std::uint64_t kTrainingSets = 2;
@@ -157,15 +161,29 @@ void add_gradients(MemoryNeed& need, const LlamaConfig& config, const TextSizes&
   const auto sets = static_cast<std::uint64_t>(config.num_blocks()) + 2;
   need.state_sets += sets;
   need.states += sets * state_bytes(texts.calibration, config);
-  if (texts.calibration) {
-    need.forward = std::max(need.forward, graph_bytes(config, *texts.calibration));
-  }
+  if (!texts.calibration) return;
+  const std::int64_t length = texts.calibration->length;
+  const std::uint64_t probed = kProbedStates * static_cast<std::uint64_t>(config.hidden_size) +
+                               kProbedActivations * widest_input(config);
+  need.forward =
+      std::max(need.forward,
+               graph_bytes(config, *texts.calibration) +
+                   static_cast<std::uint64_t>(windows_at_once(length) * length) * probed * kFloat);
 }
 
-/// The wanted states, and what training a block keeps.
+/// Without a block the text goes through the head.
+void add_removal(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  if (!texts.calibration) return;
+  const auto logits =
+      static_cast<std::uint64_t>(texts.calibration->length * config.vocab_size) * kFloat;
+  need.forward = std::max(need.forward, kLogitCopies * logits);
+}
+
+/// The dense model's states before the block and behind it, and what training a block keeps.
 void add_reconstruction(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
-  need.state_sets += 1;
-  need.states += state_bytes(texts.calibration, config);
+  constexpr std::uint64_t kDenseSets = 2;
+  need.state_sets += kDenseSets;
+  need.states += kDenseSets * state_bytes(texts.calibration, config);
   need.blocks += (kTrainedCopies + kGraphCopies) * largest_block(config) * kFloat;
   if (texts.calibration) {
     need.forward = std::max(need.forward, graph_bytes(config, *texts.calibration));
@@ -207,6 +225,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   add_texts(need, config, texts, stages);
   if (rounds_inputs(plan)) need.forward += rounding_bytes(config, texts);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
+  if (plan.removed_by_perplexity > 0) add_removal(need, config, texts);
   if (plan.needs_gradients) add_gradients(need, config, texts);
   if (plan.reconstructs_blocks) add_reconstruction(need, config, texts);
   return need;

@@ -36,6 +36,12 @@ class BlockSums {
   at::Tensor norm(InputGroup group) const {
     return squares_[static_cast<std::size_t>(group)].sqrt().to(at::kFloat);
   }
+  std::vector<double> mean_squares(InputGroup group) const {
+    const at::Tensor means =
+        (squares_[static_cast<std::size_t>(group)] / static_cast<double>(tokens_)).contiguous();
+    const double* const first = means.const_data_ptr<double>();
+    return {first, first + means.numel()};
+  }
   double mean_cosine() const { return cosines_ / static_cast<double>(tokens_); }
 
  private:
@@ -53,6 +59,9 @@ std::int64_t count_outliers(const at::Tensor& weight, const at::Tensor& norm) {
 BlockSurvey survey_of(const BlockWeights& block, const BlockSums& sums) {
   BlockSurvey survey;
   survey.influence = 1 - sums.mean_cosine();
+  for (const InputGroup group : kInputGroups) {
+    survey.input_squares[static_cast<std::size_t>(group)] = sums.mean_squares(group);
+  }
   std::int64_t outliers = 0;
   std::int64_t weights = 0;
   for (const LinearKind kind : kLinearKinds) {
@@ -92,8 +101,11 @@ std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindo
     if (progress) progress({"survey", index + 1, count});
   }
   if (detail == SurveyDetail::Activations) return surveys;
-  std::vector<PartScores> scores = taylor_scores(model, text, compute, progress);
-  for (std::size_t i = 0; i < surveys.size(); ++i) surveys[i].taylor = std::move(scores[i]);
+  std::vector<BlockGradients> found = taylor_scores(model, text, compute, progress);
+  for (std::size_t i = 0; i < surveys.size(); ++i) {
+    surveys[i].taylor = std::move(found[i].parts);
+    surveys[i].output_gradients = std::move(found[i].outputs);
+  }
   return surveys;
 }
 

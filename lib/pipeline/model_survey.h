@@ -1,10 +1,13 @@
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "base/progress.h"
 #include "calibrate/token_windows.h"
+#include "decoder/block_forward.h"
 #include "evaluate/model_evaluation.h"
+#include "llama/linear_layers.h"
 #include "llama/model_folder.h"
 #include "prune/structured.h"
 
@@ -18,7 +21,11 @@ struct BlockSurvey {
   /// Share of the block's linear weights whose |w| ||x|| is more than 5 times their matrix's mean.
   /// Source: OWL, arXiv 2310.05175, eq. 3.
   double outlier_share = 0;
+  /// Mean x^2 of what a group of layers reads, by InputGroup.
+  std::array<std::vector<double>, kInputGroups.size()> input_squares = {};
   PartScores taylor = {};  ///< of taylor_scores(); empty without SurveyDetail::Gradients
+  /// Mean (dL/dy)^2 of the outputs, by LinearKind; empty without SurveyDetail::Gradients.
+  std::array<std::vector<double>, kLinearKinds.size()> output_gradients = {};
 };
 
 enum class SurveyDetail { Activations, Gradients };

@@ -10,6 +10,8 @@
 #include "pipeline/artifact_check.h"
 #include "pipeline/compression_walk.h"
 #include "pipeline/export_run.h"
+#include "pipeline/layer_removal.h"
+#include "pipeline/mask_survey.h"
 #include "pipeline/memory_need.h"
 #include "pipeline/recovery.h"
 #include "pipeline/run_environment.h"
@@ -54,6 +56,18 @@ TokenWindows read_evaluation(const Evaluation& evaluation, const ModelFolder& mo
                             model.config().vocab_size);
 }
 
+/// The artifact is scored on the same windows.
+void refuse_windows_beyond_artifact(const Recipe& recipe, const LlamaConfig& config) {
+  const auto* const step = step_of<ExportStep>(recipe.steps);
+  if (step == nullptr) return;
+  const std::int64_t context = context_tokens(config, export_options(*step, 1));
+  if (recipe.evaluation->window <= context) return;
+  throw Error(ErrorKind::Usage, "E-WINDOW",
+              concat("evaluate.window is ", recipe.evaluation->window,
+                     " tokens, longer than the artifact's context_length of ", context,
+                     "; shorten the window, or lengthen the context"));
+}
+
 RunTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolder& model,
                     std::vector<std::string>& warnings) {
   RunTexts texts;
@@ -65,6 +79,7 @@ RunTexts read_texts(const Recipe& recipe, const WalkPlan& plan, const ModelFolde
     texts.walk.calibration = read_calibration(recipe, model, tokenizer);
   }
   if (recipe.evaluation) {
+    refuse_windows_beyond_artifact(recipe, model.config());
     texts.walk.evaluation = read_evaluation(*recipe.evaluation, model, tokenizer);
   }
   if (recovery != nullptr) {
@@ -94,7 +109,10 @@ DecoderSpeed dense_speed(const ModelFolder& model, ExportOptions exporting, Stag
   exporting.sparse.reset();
   exporting.activations.reset();
   const OnnxArtifact dense = export_onnx(model, exporting, output, kDenseArtifactFolder, {});
-  const DecoderSpeed speed = artifact_speed(output.path() / dense.graph, windows, options);
+  const DecoderSpeed speed =
+      artifact_speed({.path = output.path() / dense.graph,
+                      .context_tokens = context_tokens(model.config(), exporting)},
+                     windows, options);
   std::filesystem::remove_all(output.path() / kDenseArtifactFolder);
   return speed;
 }
@@ -159,13 +177,18 @@ class RecipeRun {
  private:
   /// Measures what decisions before the walk need, and makes them.
   void survey() {
-    if (!plan_.needs_survey && !plan_.measures_grids()) return;
+    if (!plan_.needs_survey && !plan_.measures_grids() && plan_.removed_by_perplexity == 0) return;
     ModelSurvey survey;
+    if (plan_.removed_by_perplexity > 0) {
+      survey.removed = blocks_to_remove(model_, *texts_.walk.calibration,
+                                        plan_.removed_by_perplexity, compute_, progress_);
+    }
     if (plan_.needs_survey) {
       const SurveyDetail detail =
           plan_.needs_gradients ? SurveyDetail::Gradients : SurveyDetail::Activations;
       survey.blocks = survey_model(model_, *texts_.walk.calibration, detail, compute_, progress_);
     }
+    if (plan_.spreads_by_loss) spread_masks(survey);
     if (plan_.measures_grids()) {
       const auto* const step = step_of<QuantizeStep>(plan_.steps);
       survey.grid_errors = measure_grid_errors(
@@ -173,6 +196,19 @@ class RecipeRun {
     }
     plan_ = plan_walk(model_, recipe_, survey);
     clock_.finish_stage("survey");
+  }
+
+  void spread_masks(ModelSurvey& survey) const {
+    const WalkPlan plan = plan_walk(model_, recipe_, survey);  // with the blocks that stay
+    for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+      const auto* const mask = std::get_if<MaskStep>(&plan.steps[i].action);
+      if (mask == nullptr || mask->allocation != MaskAllocation::Loss) continue;
+      survey.sparsities.emplace(
+          plan.steps[i].id,
+          sparsities_by_loss(
+              {.source = model_, .source_blocks = plan.source_blocks, .config = plan.configs[i]},
+              *mask, survey.blocks, compute_.num_threads, progress_));
+    }
   }
 
   bool exports() const { return step_of<ExportStep>(recipe_.steps) != nullptr; }
@@ -290,7 +326,8 @@ class RecipeRun {
     add_export_warnings(report_, model_, exporting, artifact);
     clock_.finish_stage("export");
 
-    const std::filesystem::path graph = output_.path() / artifact.graph;
+    const RunnableGraph graph{.path = output_.path() / artifact.graph,
+                              .context_tokens = context_tokens(model_.config(), exporting)};
     report_.artifact =
         describe_artifact(*compressed_, exporting, artifact, check(graph, exporting));
     report_.bytes_after = report_.artifact->size_bytes;
@@ -307,14 +344,14 @@ class RecipeRun {
     walked_.head = evaluated_head(*compressed_, as_artifact);
   }
 
-  ArtifactReport check(const std::filesystem::path& graph, const ExportOptions& exporting) {
+  ArtifactReport check(const RunnableGraph& graph, const ExportOptions& exporting) {
     if (options_.artifact_check == ArtifactCheck::Skip) return {};
     const ArtifactActivations activations = artifact_activations(*compressed_, exporting);
     const ArtifactTolerance tolerance = artifact_tolerance(exporting, activations.rounding);
     ArtifactReport checked;
     if (walked_.final_states != nullptr) {
       if (activations.instead) evaluate_as_artifact(*activations.instead);
-      checked = check_artifact(graph,
+      checked = check_artifact(graph.path,
                                {.windows = *texts_.walk.evaluation,
                                 .origin = WindowOrigin::Text,
                                 .logits = window_logits(*walked_.final_states, walked_.head),
@@ -329,22 +366,21 @@ class RecipeRun {
     return checked;
   }
 
-  void time_artifact(const ExportOptions& exporting, const std::filesystem::path& graph) {
-    const TokenWindows windows =
-        texts_.walk.evaluation ? *texts_.walk.evaluation : random_check_windows(model_.config());
+  void time_artifact(const ExportOptions& exporting, const RunnableGraph& graph) {
+    const TokenWindows windows = texts_.walk.evaluation
+                                     ? *texts_.walk.evaluation
+                                     : random_check_windows(model_.config(), graph.context_tokens);
     dense_speed_ = dense_speed(model_, exporting, output_, windows, options_);
     artifact_speed_ = artifact_speed(graph, windows, options_);
     clock_.finish_stage("time_artifact");
   }
 
   void publish() {
-    // until here: an interrupted training starts again from it
-    std::filesystem::remove_all(output_.path() / kUntrainedFolder);
-    std::filesystem::remove_all(output_.path() / kTrainedBlocksFolder);
+    std::vector<std::string> discarded{kUntrainedFolder, kTrainedBlocksFolder};
     std::map<std::string, std::string> files = artifact_files_;
     compressed_.reset();
     if (exports() && options_.checkpoint == Checkpoint::Discard) {
-      std::filesystem::remove_all(output_.path() / kCheckpointFolder);
+      discarded.emplace_back(kCheckpointFolder);
     } else {
       files.insert(checkpoint_files_.begin(), checkpoint_files_.end());
     }
@@ -362,7 +398,7 @@ class RecipeRun {
       output_.delete_unpublished();
       return;
     }
-    publish_with_report(output_, report_, std::move(files), options_.model);
+    publish_with_report(output_, report_, std::move(files), options_.model, discarded);
   }
 
   const Recipe& recipe_;

@@ -104,8 +104,8 @@ class RecoverRun {
     describe_tensors();
     if (texts_.evaluation) score();
     report_.environment = clock_.environment(options_.compute.num_threads);
-    std::filesystem::remove_all(output_.path() / kTrainedBlocksFolder);
-    publish_with_report(output_, report_, std::move(files_), options_.model);
+    publish_with_report(output_, report_, std::move(files_), options_.model,
+                        {kTrainedBlocksFolder});
     return report_;
   }
 
@@ -157,8 +157,9 @@ class RecoverRun {
     const TokenWindows& windows = *texts_.evaluation;
     report_.evaluation = evaluation_report(*request_.evaluation, windows, options_.compute);
     const ModelFolder& first = teacher_ != nullptr ? *teacher_ : model_;
-    HiddenStates states = final_hidden_states(first, windows, options_.compute, progress_);
-    const LanguageModelHead head = load_head(first, options_.compute.num_threads);
+    const EvaluationOptions compute = teacher_ != nullptr ? options_.compute : trained_compute();
+    HiddenStates states = final_hidden_states(first, windows, compute, progress_);
+    const LanguageModelHead head = evaluated_head(first, compute);
     const WindowLogits reference = window_logits(states, head);
     add_stage(teacher_ != nullptr ? "dense" : "compressed", first,
               score_windows(windows, reference, reference));
@@ -167,10 +168,17 @@ class RecoverRun {
     clock_.finish_stage("score");
   }
 
+  /// Inputs rounded as in training.
+  EvaluationOptions trained_compute() const {
+    EvaluationOptions compute = options_.compute;
+    compute.activations = training_.activations;
+    return compute;
+  }
+
   LanguageModelScores scores_of(const ModelFolder& model, const WindowLogits& reference) {
     const TokenWindows& windows = *texts_.evaluation;
-    HiddenStates states = final_hidden_states(model, windows, options_.compute, progress_);
-    const LanguageModelHead head = load_head(model, options_.compute.num_threads);
+    HiddenStates states = final_hidden_states(model, windows, trained_compute(), progress_);
+    const LanguageModelHead head = evaluated_head(model, trained_compute());
     return score_windows(windows, window_logits(states, head), reference);
   }
 

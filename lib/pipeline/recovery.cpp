@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "evaluate/activation_override.h"
 #include "pipeline/block_recovery.h"
 #include "pipeline/model_copy.h"
 #include "tensor/aten.h"
@@ -62,14 +63,19 @@ class RecoverySteps {
                 const RecoveryOutput& output, const TrainingControl& control)
       : recovery_(recovery),
         compute_(compute),
+        student_compute_(compute),
         output_(output),
-        control_(control),
-        split_(split_windows(recovery.windows.count, recovery.options.held_out_share)) {}
+        control_(one_stop_for_all(control)),
+        split_(split_windows(recovery.windows.count, recovery.options.held_out_share)) {
+    student_compute_.activations = recovery.options.activations;
+  }
 
   RecoveryReport run() {
     interrupted_ = output_.journal.interrupted();
     if (interrupted_) {
       prelude_ = interrupted_->prelude;
+    } else if (const auto blocks = output_.journal.interrupted_blocks()) {
+      prelude_.perplexity_increase = blocks->perplexity_increase;
     } else if (recovery_.gate) {
       prelude_.perplexity_increase = perplexity_increase();
     }
@@ -90,21 +96,33 @@ class RecoverySteps {
   }
 
  private:
+  /// A signal ends the whole training, not only that of the block it meets.
+  TrainingControl one_stop_for_all(TrainingControl control) {
+    if (!control.stop_requested) return control;
+    control.stop_requested = [this, requested = std::move(control.stop_requested)] {
+      stopped_ = stopped_ || requested();
+      return stopped_;
+    };
+    return control;
+  }
+
   std::filesystem::path blocks_path() const { return output_.staged.path() / kTrainedBlocksFolder; }
 
   std::unique_ptr<const ModelFolder> open_blocks() const {
     return std::make_unique<ModelFolder>(ModelFolder::open(blocks_path()));
   }
 
-  double held_out_perplexity(const ModelFolder& model) const {
+  double held_out_perplexity(const ModelFolder& model, const EvaluationOptions& compute) const {
     const TokenWindows windows = chosen_windows(recovery_.windows, split_.held_out);
-    return evaluate_model(model, nullptr, windows, compute_, control_.progress).perplexity;
+    return evaluate_model(model, nullptr, windows, compute, control_.progress).perplexity;
   }
 
   /// How much higher the model's perplexity is than the teacher's, as a share of it.
   double perplexity_increase() const {
     ensure(recovery_.teacher != nullptr, "a teacher beside a gate");
-    return held_out_perplexity(recovery_.model) / held_out_perplexity(*recovery_.teacher) - 1;
+    return held_out_perplexity(recovery_.model, student_compute_) /
+               held_out_perplexity(*recovery_.teacher, compute_) -
+           1;
   }
 
   /// Adds what was asked for.
@@ -115,16 +133,24 @@ class RecoverySteps {
     report.window = recovery_.windows.length;
     report.gate = recovery_.gate;
     report.perplexity_increase = prelude_.perplexity_increase;
+    const ActivationRounding rounding =
+        recovery_.options.activations.value_or(folder_rounding(recovery_.model));
+    if (rounding != ActivationRounding::None) report.activations = activation_name(rounding);
   }
 
   void train_blocks() {
     CheckpointWriter writer(output_.staged, kTrainedBlocksFolder, recovery_.model.config(),
                             stored_forms(recovery_.model));
-    BlockTrainingReport report = recover_blocks(recovery_, split_, compute_, writer, control_);
+    BlockTrainingReport report =
+        recover_blocks(recovery_, split_, compute_,
+                       {.writer = writer,
+                        .journal = output_.journal,
+                        .perplexity_increase = prelude_.perplexity_increase},
+                       control_);
     prelude_.block_files = writer.finish(recovery_.model);
     describe(report);
-    report.perplexity_before = held_out_perplexity(recovery_.model);
-    report.perplexity_after = held_out_perplexity(*open_blocks());
+    report.perplexity_before = held_out_perplexity(recovery_.model, student_compute_);
+    report.perplexity_after = held_out_perplexity(*open_blocks(), student_compute_);
     report.kept = report.perplexity_after < report.perplexity_before;
     if (!report.kept) {
       report.warnings.push_back(
@@ -136,11 +162,7 @@ class RecoverySteps {
   }
 
   TrainedModel trained_model(const ModelFolder& start, const TrainingOptions& options) const {
-    return TrainedModel({.model = start,
-                         .dense = recovery_.teacher,
-                         .target = compute_.target,
-                         .num_threads = compute_.num_threads},
-                        options);
+    return {training_source(recovery_, start, compute_), options};
   }
 
   TrainingReport train_whole(const ModelFolder& start, std::int64_t epochs) const {
@@ -179,8 +201,10 @@ class RecoverySteps {
 
   const Recovery& recovery_;
   const EvaluationOptions& compute_;
+  EvaluationOptions student_compute_;  ///< inputs rounded as in training
   const RecoveryOutput& output_;
-  const TrainingControl& control_;
+  bool stopped_ = false;
+  const TrainingControl control_;
   const TrainingSplit split_;
   std::optional<InterruptedTraining> interrupted_;
   TrainingPrelude prelude_;
@@ -205,10 +229,34 @@ void refuse_blocks_without_teacher(const ModelFolder& model, const ModelFolder* 
              theirs.hidden_size, "; train end to end when layers were dropped"));
 }
 
+/// Asks how every layer's inputs are rounded, which is refused before any weight is read.
+void refuse_unknown_blocks(const ModelFolder& model, ActivationRounding rounding) {
+  for (std::int64_t block = 0; block < model.config().num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      rounding_in(model, module_name({block, kind}), rounding);
+    }
+  }
+  rounding_in(model, std::string(kHeadModule), rounding);
+}
+
 }  // namespace
 
 bool RecoveryReport::changed() const {
   return (blocks && blocks->kept) || (whole && whole->kept_step > 0);
+}
+
+TrainingSource training_source(const Recovery& recovery, const ModelFolder& start,
+                               const EvaluationOptions& compute) {
+  TrainingSource source{.model = start,
+                        .dense = recovery.teacher,
+                        .target = compute.target,
+                        .num_threads = compute.num_threads};
+  if (const auto rounding = recovery.options.activations) {
+    source.activations = [&start, rounding](const std::string& module) {
+      return rounding_in(start, module, *rounding);
+    };
+  }
+  return source;
 }
 
 RecoveryReport recover(const Recovery& recovery, const EvaluationOptions& compute,
@@ -245,6 +293,7 @@ TrainingOptions resolve_training(const TrainingChoice& choice, const ModelFolder
                 "one was made of, or train on cross entropy");
   }
   if (trains_blocks(options.phases)) refuse_blocks_without_teacher(model, teacher);
+  if (options.activations) refuse_unknown_blocks(model, *options.activations);
   if (teacher != nullptr && teacher->config().vocab_size != model.config().vocab_size) {
     throw Error(
         ErrorKind::Usage, "T-TEACHER",

@@ -10,6 +10,7 @@
 #include "methods/training_options.h"
 #include "pipeline/training_journal.h"
 #include "report/report.h"
+#include "training/trained_block.h"
 #include "training/trainer.h"
 
 namespace edgecompress {
@@ -44,6 +45,11 @@ struct RecoveryReport {
   bool changed() const;                      ///< whether the result is not the model itself
 };
 
+/// Where training a model starts, with its inputs rounded as the recovery's options say.
+/// start: the recovery's model, or what is made of it.
+TrainingSource training_source(const Recovery& recovery, const ModelFolder& start,
+                               const EvaluationOptions& compute);
+
 /// Trains a compressed model and writes the result, which is the model itself when training did not
 /// lower the held-out loss.
 ///
@@ -58,7 +64,8 @@ void add_recovery(Report& report, RecoveryReport recovery);
 /// The options with everything decided that depends on the models: what is trained and the loss.
 /// Throws Error{Usage} T-SCALES when scales of a model without quantized layers are to be trained,
 /// T-TEACHER when a teacher is missing or has another vocabulary, or, when blocks are trained,
-/// other blocks.
+/// other blocks; Error{Unsupported} X1 when blocks of a layer's inputs are to be rounded that
+/// MatMulNBits does not have.
 TrainingOptions resolve_training(const TrainingChoice& choice, const ModelFolder& model,
                                  const ModelFolder* teacher);
 

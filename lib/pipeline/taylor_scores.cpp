@@ -25,7 +25,8 @@ std::vector<double> as_doubles(const at::Tensor& values) {
 /// Sums of one block.
 class BlockScores {
  public:
-  /// mixed, activated: what o_proj and down_proj read, with their gradients.
+  /// mixed, activated: what o_proj and down_proj read, with their gradients. block: with outputs
+  /// probed, behind the backward pass.
   void add(const BlockWeights& block, const at::Tensor& mixed, const at::Tensor& activated) {
     const std::int64_t heads = block.shape.num_attention_heads;
     const at::Tensor by_head = contributions(mixed).view({-1, heads, block.head_dim}).sum(-1);
@@ -35,18 +36,27 @@ class BlockScores {
     add_squares(by_group, groups_);
     add_squares(by_head, heads_);
     add_squares(contributions(activated), channels_);
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      add_squares(block.biases[i].grad().flatten(0, 1).cpu().to(at::kDouble), outputs_[i]);
+    }
   }
 
-  PartScores scores() const {
+  /// num_tokens: those that were added; padding adds nothing.
+  BlockGradients gradients(std::int64_t num_tokens) const {
     for (const at::Tensor& sums : {groups_, channels_}) {
       if (at::isfinite(sums).all().item<bool>()) continue;
       throw Error(ErrorKind::Numeric, "F20",
                   "a gradient is not finite; the model or the calibration text makes its loss "
                   "overflow. Choose another score");
     }
-    return {.kv_groups = as_doubles(groups_),
-            .query_heads = as_doubles(heads_),
-            .channels = as_doubles(channels_)};
+    BlockGradients found{.parts = {.kv_groups = as_doubles(groups_),
+                                   .query_heads = as_doubles(heads_),
+                                   .channels = as_doubles(channels_)},
+                         .outputs = {}};
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      found.outputs[i] = as_doubles(outputs_[i] / static_cast<double>(num_tokens));
+    }
+    return found;
   }
 
  private:
@@ -61,7 +71,20 @@ class BlockScores {
   }
 
   at::Tensor groups_, heads_, channels_;
+  std::array<at::Tensor, kLinearKinds.size()> outputs_;
 };
+
+/// The block with a bias of its own for every token, whose gradient is that of the layer's output.
+BlockWeights with_probed_outputs(BlockWeights block, std::int64_t windows, std::int64_t length) {
+  for (std::size_t i = 0; i < block.biases.size(); ++i) {
+    at::Tensor& bias = block.biases[i];
+    const at::Tensor& weight = block.weights[i];
+    const std::int64_t outputs = weight.size(0);
+    const at::Tensor row = bias.defined() ? bias : at::zeros({outputs}, weight.options());
+    bias = row.to(at::kFloat).expand({windows, length, outputs}).clone().requires_grad_();
+  }
+  return block;
+}
 
 class TaylorPass {
  public:
@@ -73,10 +96,10 @@ class TaylorPass {
         progress_(progress),
         rotary_(make_rotary_table(model.config(), text.length, compute.target.device)) {}
 
-  std::vector<PartScores> run() {
+  std::vector<BlockGradients> run() {
     walk_forward();
     HiddenStates gradient = gradient_behind_blocks();
-    std::vector<PartScores> scores(static_cast<std::size_t>(model_.config().num_blocks()));
+    std::vector<BlockGradients> scores(static_cast<std::size_t>(model_.config().num_blocks()));
     for (std::int64_t block = model_.config().num_blocks() - 1; block >= 0; --block) {
       scores[static_cast<std::size_t>(block)] = walk_back(block, gradient);
     }
@@ -132,7 +155,7 @@ class TaylorPass {
   }
 
   /// Takes the gradient from behind a block to its input; forgets the states there.
-  PartScores walk_back(std::int64_t index, HiddenStates& gradient) {
+  BlockGradients walk_back(std::int64_t index, HiddenStates& gradient) {
     const BlockWeights block = block_at(index);
     HiddenStates states = std::move(states_.back());
     states_.pop_back();
@@ -140,20 +163,22 @@ class TaylorPass {
     for_each_piece(states, compute_.target.device,
                    [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
                      const at::Tensor input = hidden.detach().clone().requires_grad_();
+                     const BlockWeights probed =
+                         with_probed_outputs(block, hidden.size(0), hidden.size(1));
                      std::array<at::Tensor, kInputGroups.size()> read;
                      const at::Tensor output = block_forward(
-                         block, rotary_, input, [&](InputGroup group, const at::Tensor& values) {
+                         probed, rotary_, input, [&](InputGroup group, const at::Tensor& values) {
                            values.retain_grad();
                            read[static_cast<std::size_t>(group)] = values;
                          });
                      output.backward(gradient.windows(begin, end).to(compute_.target.device));
-                     sums.add(block, read[static_cast<std::size_t>(InputGroup::O)],
+                     sums.add(probed, read[static_cast<std::size_t>(InputGroup::O)],
                               read[static_cast<std::size_t>(InputGroup::Down)]);
                      gradient.windows(begin, end).copy_(input.grad());
                      gradient.release(begin, end);
                    });
     report(2 * model_.config().num_blocks() - index);
-    return sums.scores();
+    return sums.gradients(states.num_tokens());
   }
 
   const ModelFolder& model_;
@@ -166,8 +191,9 @@ class TaylorPass {
 
 }  // namespace
 
-std::vector<PartScores> taylor_scores(const ModelFolder& model, const TokenWindows& text,
-                                      const EvaluationOptions& compute, const Progress& progress) {
+std::vector<BlockGradients> taylor_scores(const ModelFolder& model, const TokenWindows& text,
+                                          const EvaluationOptions& compute,
+                                          const Progress& progress) {
   return TaylorPass(model, text, compute, progress).run();
 }
 

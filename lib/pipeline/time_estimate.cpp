@@ -60,17 +60,32 @@ double seconds_of(const std::function<void()>& work) {
 
 double number(std::int64_t value) { return static_cast<double>(value); }
 
+/// Of the calibration tokens, to train each block.
+double training_passes(const Step& step) {
+  const auto* const prune = std::get_if<PruneStep>(&step.action);
+  if (prune != nullptr && prune->cut.repair == CutRepair::Reconstruction) {
+    return kTrainingProducts * number(prune->cut.reconstruction.epochs);
+  }
+  const auto* const mask = std::get_if<MaskStep>(&step.action);
+  if (mask != nullptr && mask->repair == MaskRepair::Reconstruction) {
+    return kTrainingProducts * number(mask->reconstruction.epochs) + kCalibrationPasses;
+  }
+  return 0;
+}
+
 /// How often the calibration tokens pass the blocks.
 double calibration_passes(const WalkPlan& plan) {
   double passes = plan.needs_calibration() ? kCalibrationPasses : 0;
-  if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) passes += 1;
+  if (plan.follows_dense()) passes += 1;
   if (plan.needs_survey) passes += 1;
   if (plan.needs_gradients) passes += kGradientPasses;
   if (plan.measures_grids()) passes += kGridPasses;
-  for (const Step& step : plan.steps) {
-    const auto* const prune = std::get_if<PruneStep>(&step.action);
-    if (prune == nullptr || prune->cut.repair != CutRepair::Reconstruction) continue;
-    passes += kTrainingProducts * number(prune->cut.reconstruction.epochs);
+  for (const Step& step : plan.steps) passes += training_passes(step);
+  // Of n blocks the i-th is passed by the text for each of the i before it, and once to go on.
+  const double blocks = number(plan.configs.front().num_blocks());
+  for (std::int64_t i = 0; i < plan.removed_by_perplexity; ++i) {
+    const double left = blocks - number(i);
+    passes += left * (left + 1) / 2 / blocks;
   }
   return passes;
 }

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "pipeline/journal_parts.h"
 #include "tensor/aten.h"
 
 namespace edgecompress {
@@ -17,9 +18,17 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kData = "training";
+constexpr const char* kBlockData = "block_training";
 constexpr const char* kStatePrefix = "training-state-";
+constexpr const char* kBlockStatePrefix = "training-state-block-";
 
 bool is_training_state(const std::string& file) { return file.rfind(kStatePrefix, 0) == 0; }
+
+[[noreturn]] void fail_incomplete(const Json::exception& error) {
+  throw Error(ErrorKind::Conflict, "O-STATE",
+              concat("the journal of the interrupted run lacks what a training needs (",
+                     error.what(), "); give --fresh to delete it and begin anew"));
+}
 
 /// In the order of the file.
 std::array<const at::Tensor*, 4> tensors_of(const TrainingState::Tensors& parameter) {
@@ -39,7 +48,7 @@ Json state_json(const TrainingState& state) {
           {"warnings", state.report.warnings},
           {"rate_share", state.rate_share},
           {"optimizer_steps", state.optimizer_steps},
-          {"measurements_without_fall", state.measurements_without_fall},
+          {"rises", state.rises},
           {"shapes", shapes_json(state)}};
 }
 
@@ -72,7 +81,7 @@ TrainingState parse_state(const Json& document) {
   state.report.warnings = document.at("warnings").get<std::vector<std::string>>();
   state.rate_share = document.at("rate_share").get<double>();
   state.optimizer_steps = document.at("optimizer_steps").get<std::int64_t>();
-  state.measurements_without_fall = document.at("measurements_without_fall").get<std::int64_t>();
+  state.rises = document.at("rises").get<std::int64_t>();
   return state;
 }
 
@@ -111,17 +120,67 @@ std::optional<InterruptedTraining> TrainingJournal::interrupted() const {
     }
     return found;
   } catch (const Json::exception& error) {
-    throw Error(ErrorKind::Conflict, "O-STATE",
-                concat("the journal of the interrupted run lacks what a training needs (",
-                       error.what(), "); give --fresh to delete it and begin anew"));
+    fail_incomplete(error);
   }
+}
+
+std::optional<BlockTrainingProgress> TrainingJournal::interrupted_blocks() const {
+  const std::optional<JournalEntry>& entry = journal_.resumed();
+  if (!entry || !entry->data.contains(kBlockData)) return std::nullopt;
+  try {
+    const Json& data = entry->data.at(kBlockData);
+    BlockTrainingProgress progress{.report = parse_block_training_report(data.at("report")),
+                                   .shards = parse_shards(data.at("shards"))};
+    progress.report.warnings = data.at("warnings").get<std::vector<std::string>>();
+    if (data.contains("perplexity_increase")) {
+      progress.perplexity_increase = data.at("perplexity_increase").get<double>();
+    }
+    return progress;
+  } catch (const Json::exception& error) {
+    fail_incomplete(error);
+  }
+}
+
+void TrainingJournal::restore_blocks(const std::vector<HiddenStates*>& states) const {
+  const std::map<std::string, std::string>& files = journal_.resumed()->state_files;
+  const auto found = files.lower_bound(kBlockStatePrefix);
+  if (found == files.end() || found->first.rfind(kBlockStatePrefix, 0) != 0) {
+    throw Error(ErrorKind::Conflict, "O-STATE",
+                "the journal of the interrupted run names no hidden states of its trained blocks; "
+                "give --fresh to delete it and begin anew");
+  }
+  read_states(output_.state_path() / found->first, states);
+}
+
+JournalEntry TrainingJournal::entry_without_training() const {
+  JournalEntry entry = journal_.last().value_or(
+      JournalEntry{.unit = {}, .output_files = {}, .state_files = {}, .data = Json::object()});
+  std::erase_if(entry.state_files, [](const auto& file) { return is_training_state(file.first); });
+  entry.data.erase(kData);
+  entry.data.erase(kBlockData);
+  return entry;
+}
+
+void TrainingJournal::note_block(const BlockTrainingProgress& progress, std::int64_t blocks,
+                                 const std::vector<HiddenStates*>& states) {
+  if (!journal_.keeps_records()) return;
+  const std::size_t done = progress.report.blocks.size();
+  JournalEntry entry = entry_without_training();
+  entry.unit = concat("training of decoder block ", done, " of ", blocks);
+  entry.output_files.insert(progress.shards.hashes.begin(), progress.shards.hashes.end());
+  const std::string name = concat(kBlockStatePrefix, done, ".f32");
+  entry.state_files[name] = write_states(output_, name, states);
+  Json& data = entry.data[kBlockData];
+  data = {{"report", block_training_report_json(progress.report)},
+          {"warnings", progress.report.warnings},
+          {"shards", shards_json(progress.shards)}};
+  if (progress.perplexity_increase) data["perplexity_increase"] = *progress.perplexity_increase;
+  journal_.record(entry);
 }
 
 void TrainingJournal::note(const TrainingPrelude& prelude, const TrainingState& state) {
   if (!journal_.keeps_records()) return;
-  JournalEntry entry = journal_.last().value_or(
-      JournalEntry{.unit = {}, .output_files = {}, .state_files = {}, .data = Json::object()});
-  std::erase_if(entry.state_files, [](const auto& file) { return is_training_state(file.first); });
+  JournalEntry entry = entry_without_training();
   entry.unit =
       concat("training step ", state.report.steps_done, " of ", state.report.steps_planned);
   entry.output_files.insert(prelude.block_files.begin(), prelude.block_files.end());

@@ -113,17 +113,6 @@ MatrixShape shape_of(const LlamaConfig& config, const std::string& module) {
   return {};
 }
 
-/// The decoder block of a linear layer.
-std::int64_t block_of(const LlamaConfig& config, const std::string& module) {
-  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
-    for (const LinearKind kind : kLinearKinds) {
-      if (module_name({block, kind}) == module) return block;
-    }
-  }
-  ensure(false, "a linear layer of the model");
-  return 0;
-}
-
 /// Shape, in the model as it is read, of a matrix that is written.
 MatrixShape source_shape(const LlamaConfig& config, const WalkPlan& plan,
                          const std::string& module) {
@@ -239,12 +228,15 @@ class Planner {
     plan_.warnings = check_targets(recipe_, named_matrices(plan_.output_config()));
   }
 
-  void resolve(const DropLayersStep& step, LlamaConfig& config) {
-    plan_.source_blocks = blocks_left(step, config.num_blocks(), survey_.blocks);
+  void resolve(DropLayersStep step, LlamaConfig& config) {
     if (step.count > 0) {
-      plan_.needs_survey = true;
+      const bool by_perplexity = step.score == LayerScore::Perplexity;
+      if (by_perplexity) plan_.removed_by_perplexity = step.count;
+      if (by_perplexity && !survey_.removed.empty()) step = {.layers = survey_.removed};
+      if (!by_perplexity) plan_.needs_survey = true;
       if (!config.is_uniform()) plan_.sizes_need_survey = true;  // else every block weighs the same
     }
+    plan_.source_blocks = blocks_left(step, config.num_blocks(), survey_.blocks);
     config = with_blocks(std::move(config), plan_.source_blocks);
   }
 
@@ -283,15 +275,34 @@ class Planner {
     refuse_ragged_runs(step, config);
     raise(plan_.layer_need, calibration_need(step.method, step.repair));
     if (step.repair == MaskRepair::DenseOutputs) plan_.masks_for_dense_outputs = true;
-    if (step.allocation != MaskAllocation::Outliers) return;
+    if (step.repair == MaskRepair::Reconstruction) plan_.reconstructs_blocks = true;
+    if (step.allocation == MaskAllocation::Outliers) spread_by_outliers(step, id, config);
+    if (step.allocation == MaskAllocation::Loss) spread_by_loss(id);
+  }
+
+  void spread_by_loss(const std::string& id) {
+    plan_.needs_survey = true;
+    plan_.needs_gradients = true;
+    plan_.spreads_by_loss = true;
+    const auto found = survey_.sparsities.find(id);
+    if (found != survey_.sparsities.end()) plan_.sparsities.emplace(*found);
+  }
+
+  void spread_by_outliers(const MaskStep& step, const std::string& id, const LlamaConfig& config) {
     plan_.needs_survey = true;
     std::vector<double> shares;
     for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_.blocks)) {
       shares.push_back(block.outlier_share);
     }
     shares.resize(config.blocks.size(), 0.0);
-    plan_.sparsities.emplace(
-        id, outlier_sparsities(shares, target_sparsity(step.pattern), step.spread));
+    const std::vector<double> sparsities =
+        outlier_sparsities(shares, target_sparsity(step.pattern), step.spread);
+    MatrixSparsities& by_module = plan_.sparsities[id];
+    for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+      for (const LinearKind kind : kLinearKinds) {
+        by_module.emplace(module_name({block, kind}), sparsities[static_cast<std::size_t>(block)]);
+      }
+    }
   }
 
   const ModelFolder& model_;
@@ -323,11 +334,12 @@ WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe, const ModelSu
   return Planner(model, recipe, survey).plan();
 }
 
-SparsityPattern pattern_of_block(const WalkPlan& plan, const Step& step, std::int64_t block) {
+SparsityPattern pattern_of_module(const WalkPlan& plan, const Step& step,
+                                  const std::string& module) {
   SparsityPattern pattern = std::get<MaskStep>(step.action).pattern;
   const auto found = plan.sparsities.find(step.id);
   if (found != plan.sparsities.end()) {
-    sparsity_of(pattern) = found->second[static_cast<std::size_t>(block)];
+    sparsity_of(pattern) = found->second.at(module);
   }
   return pattern;
 }
@@ -386,8 +398,7 @@ TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& pla
   for (const Step& step : plan.steps) {
     const auto* const mask = std::get_if<MaskStep>(&step.action);
     if (mask != nullptr && is_linear && targets(mask->targets, module)) {
-      report.sparsity_target =
-          target_sparsity(pattern_of_block(plan, step, block_of(plan.output_config(), module)));
+      report.sparsity_target = target_sparsity(pattern_of_module(plan, step, module));
     }
   }
   return report;

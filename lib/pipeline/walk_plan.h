@@ -12,6 +12,7 @@
 #include "llama/model_folder.h"
 #include "methods/method_names.h"
 #include "pipeline/grid_survey.h"
+#include "pipeline/mask_survey.h"
 #include "pipeline/model_survey.h"
 #include "prune/structured.h"
 #include "recipe/recipe.h"
@@ -23,17 +24,19 @@ namespace edgecompress {
 struct WalkPlan {
   std::vector<Step> steps;                  ///< in the recipe's order, without recover and export
   std::vector<std::int64_t> source_blocks;  ///< the model's block that each written one comes from
-  std::map<std::string, std::vector<CutWidths>> widths;   ///< of each prune step and written block
-  std::map<std::string, std::vector<double>> sparsities;  ///< of mask steps that spread theirs
+  std::map<std::string, std::vector<CutWidths>> widths;  ///< of each prune step and written block
+  std::map<std::string, MatrixSparsities> sparsities;    ///< of mask steps that spread theirs
   std::vector<PartScores> part_scores;  ///< of the written blocks, when a step cuts by TaylorScore
   std::vector<LlamaConfig> configs;     ///< the model's before the first step and after each
   std::map<std::string, StoredForm, std::less<>> forms;  ///< how each matrix is stored, by module
   CalibrationNeed cut_need = CalibrationNeed::None;      ///< of the prune steps
   CalibrationNeed layer_need = CalibrationNeed::None;    ///< of the mask and quantize steps
-  bool cuts_for_dense_outputs = false;   ///< a prune step is repaired towards the dense model
-  bool reconstructs_blocks = false;      ///< one trains the blocks it has cut
-  bool masks_for_dense_outputs = false;  ///< a mask step is
-  bool needs_gradients = false;          ///< the survey must send the loss back through the model
+  bool cuts_for_dense_outputs = false;     ///< a prune step is repaired towards the dense model
+  bool reconstructs_blocks = false;        ///< a step trains the blocks it has cut or masked
+  bool masks_for_dense_outputs = false;    ///< a mask step is
+  std::int64_t removed_by_perplexity = 0;  ///< blocks that are left out by LayerScore::Perplexity
+  bool spreads_by_loss = false;            ///< a mask step spreads its sparsity so
+  bool needs_gradients = false;            ///< the survey must send the loss back through the model
   bool needs_survey = false;  ///< the dense model must be seen before all of the above is known
   bool sizes_need_survey = false;  ///< and the shapes above are those of an equal share until then
   /// Modules whose grid is measured, of groups that a size target decides on.
@@ -43,15 +46,22 @@ struct WalkPlan {
   const LlamaConfig& output_config() const { return configs.back(); }
   bool needs_calibration() const { return std::max(cut_need, layer_need) > CalibrationNeed::None; }
   bool needs_hessians() const { return std::max(cut_need, layer_need) >= CalibrationNeed::Hessian; }
+  bool follows_dense() const {
+    return cuts_for_dense_outputs || masks_for_dense_outputs || reconstructs_blocks;
+  }
   bool measures_grids() const { return !measured_grids.empty(); }
-  bool needs_text() const { return needs_survey || measures_grids() || needs_calibration(); }
+  bool needs_text() const {
+    return needs_survey || removed_by_perplexity > 0 || measures_grids() || needs_calibration();
+  }
 };
 
 /// What was measured of the dense model before the walk. A list is empty until it was.
 struct ModelSurvey {
+  std::vector<std::int64_t> removed = {};  ///< of blocks_to_remove()
   std::vector<BlockSurvey> blocks = {};
   std::vector<BlockGridErrors> grid_errors =
       {};  ///< of the candidate_schemes() of the quantize step
+  std::map<std::string, MatrixSparsities> sparsities = {};  ///< of the mask steps that ask, by id
 };
 
 /// Throws Error{Usage} or Error{Unsupported} for everything that can be refused without reading a
@@ -62,8 +72,9 @@ struct ModelSurvey {
 /// needs_survey and measured_grids say that there are some.
 WalkPlan plan_walk(const ModelFolder& model, const Recipe& recipe, const ModelSurvey& survey = {});
 
-/// The pattern of a mask step in one of the written blocks.
-SparsityPattern pattern_of_block(const WalkPlan& plan, const Step& step, std::int64_t block);
+/// The pattern of a mask step in one of the written linear layers.
+SparsityPattern pattern_of_module(const WalkPlan& plan, const Step& step,
+                                  const std::string& module);
 
 /// Whether a step works on the linear layers of a block one by one.
 bool is_layer_step(const Step& step);

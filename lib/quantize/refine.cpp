@@ -14,7 +14,7 @@ namespace edgecompress {
 namespace {
 
 // Rows that share each row of the Hessian while it is in the cache.
-constexpr std::int64_t kTileRows = 48;
+constexpr std::int64_t kTileRows = 96;
 
 struct Problem {
   MatrixView<const float> weight;

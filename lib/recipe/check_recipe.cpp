@@ -216,7 +216,11 @@ void check_text(const std::filesystem::path& path, const std::optional<std::stri
   };
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error))
-    refuse(ErrorKind::Missing, "does not exist; recipes name texts relative to their own folder");
+    refuse(ErrorKind::Missing,
+           concat(std::filesystem::exists(std::filesystem::symlink_status(path, error))
+                      ? "is not a regular file"
+                      : "does not exist",
+                  "; recipes name texts relative to their own folder"));
   if (std::filesystem::file_size(path) == 0) refuse(ErrorKind::Usage, "is empty");
   const MappedFile file(path);
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),

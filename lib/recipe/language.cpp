@@ -175,12 +175,15 @@ constexpr std::array kQuantizerOptions = options_of(kQuantizers);
 
 constexpr std::int64_t kLargestCount = 1'000'000;
 
-constexpr std::array<std::string_view, 3> kRepairs{"none", "least-squares", "dense-outputs"};
-constexpr std::array<std::string_view, 4> kCutRepairs{"none", "least-squares", "dense-outputs",
-                                                      "reconstruction"};
+constexpr std::array<std::string_view, 4> kRepairs{"none", "least-squares", "dense-outputs",
+                                                   "reconstruction"};
+constexpr Field kRepairField{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs};
+constexpr Field kRepairEpochsField{
+    .key = "repair_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000};
+constexpr Field kRepairLearningRateField{.key = "repair_learning_rate", .kind = FieldKind::Share};
 constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
 constexpr std::array<std::string_view, 2> kCutAllocations{"uniform", "per-layer"};
-constexpr std::array<std::string_view, 2> kMaskAllocations{"uniform", "outliers"};
+constexpr std::array<std::string_view, 3> kMaskAllocations{"uniform", "outliers", "loss"};
 constexpr std::int64_t kLargestLayer = 9999;  // config.json may name 10000
 constexpr std::array kPruneFields{
     Field{.key = "score", .kind = FieldKind::Choice, .choices = kScoreNames},
@@ -190,9 +193,9 @@ constexpr std::array kPruneFields{
     Field{.key = "query_heads", .kind = FieldKind::Share},
     Field{.key = "channels", .kind = FieldKind::Share},
     Field{.key = "heads_to_prune", .kind = FieldKind::BlockHeads, .low = 0, .high = kLargestLayer},
-    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kCutRepairs},
-    Field{.key = "repair_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
-    Field{.key = "repair_learning_rate", .kind = FieldKind::Share},
+    kRepairField,
+    kRepairEpochsField,
+    kRepairLearningRateField,
     Field{.key = "channel_multiple", .kind = FieldKind::Integer, .low = 1, .high = 4096},
     Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kCutAllocations},
     Field{.key = "protect_first", .kind = FieldKind::Integer, .low = 0, .high = kLargestLayer},
@@ -200,8 +203,10 @@ constexpr std::array kPruneFields{
 };
 constexpr Shape kPruneShape{"prune", kPruneFields, "score", "", kScoreOptions};
 
+constexpr std::array<std::string_view, 2> kLayerScores{"influence", "perplexity"};
 constexpr std::array kDropLayersFields{
     Field{.key = "count", .kind = FieldKind::Integer, .low = 1, .high = kLargestLayer},
+    Field{.key = "score", .kind = FieldKind::Choice, .choices = kLayerScores},
     Field{.key = "layers", .kind = FieldKind::Integers, .low = 0, .high = kLargestLayer},
 };
 constexpr Shape kDropLayersShape{"drop_layers", kDropLayersFields};
@@ -213,7 +218,9 @@ constexpr std::array kMaskFields{
           .choices = kMaskNames},
     Field{.key = "pattern", .kind = FieldKind::MaskPattern, .presence = Presence::Required},
     Field{.key = "sparsity", .kind = FieldKind::Share},
-    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs},
+    kRepairField,
+    kRepairEpochsField,
+    kRepairLearningRateField,
     Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kMaskAllocations},
     Field{.key = "spread", .kind = FieldKind::Share},
     Field{.key = "targets", .kind = FieldKind::Targets},
@@ -266,6 +273,7 @@ constexpr std::array kQuantizeFields{
     Field{.key = "activations", .kind = FieldKind::Choice, .choices = kFolderActivations},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
     Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},
+    Field{.key = "qat_activations", .kind = FieldKind::Choice, .choices = kActivationChoiceNames},
 };
 constexpr Shape kQuantizeShape{"quantize", kQuantizeFields, "method", "", kQuantizerOptions};
 
@@ -280,12 +288,16 @@ constexpr std::array kRecoverFields{
     Field{.key = "epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
     Field{.key = "batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "learning_rate", .kind = FieldKind::Share},
+    Field{.key = "code_learning_rate", .kind = FieldKind::Share},
     Field{.key = "scale_learning_rate", .kind = FieldKind::Share},
     Field{.key = "phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},
     Field{.key = "block_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000},
+    Field{.key = "block_batch", .kind = FieldKind::Integer, .low = 1, .high = 1 << 16},
     Field{.key = "block_learning_rate", .kind = FieldKind::Share},
+    Field{.key = "block_code_learning_rate", .kind = FieldKind::Share},
     Field{.key = "block_scale_learning_rate", .kind = FieldKind::Share},
     Field{.key = "held_out", .kind = FieldKind::Share},
+    Field{.key = "activations", .kind = FieldKind::Choice, .choices = kActivationChoiceNames},
     Field{.key = "gate", .kind = FieldKind::Share},
 };
 constexpr Shape kRecoverShape{"recover", kRecoverFields};

@@ -135,23 +135,24 @@ class StepReader {
   template <typename Repair>
   static Repair read_repair(const ObjectReader& body) {
     const std::string repair = body.text("repair", "none");
-    return repair == "least-squares"   ? Repair::LeastSquares
-           : repair == "dense-outputs" ? Repair::DenseOutputs
-                                       : Repair::None;
+    return repair == "least-squares"    ? Repair::LeastSquares
+           : repair == "dense-outputs"  ? Repair::DenseOutputs
+           : repair == "reconstruction" ? Repair::Reconstruction
+                                        : Repair::None;
   }
 
-  void read_reconstruction(const ObjectReader& body, StructuredCut& cut) {
-    if (body.text("repair", "") == "reconstruction") cut.repair = CutRepair::Reconstruction;
-    ReconstructionOptions& options = cut.reconstruction;
+  ReconstructionOptions read_reconstruction(const ObjectReader& body) {
+    ReconstructionOptions options;
     options.epochs = body.integer("repair_epochs", options.epochs);
     options.learning_rate = body.share("repair_learning_rate", options.learning_rate);
     options.seed = recipe_.seed;
     for (const std::string_view key : {"repair_epochs", "repair_learning_rate"}) {
-      if (!body.has(key) || cut.repair == CutRepair::Reconstruction) continue;
+      if (!body.has(key) || body.text("repair", "") == "reconstruction") continue;
       contradiction(body.at(key), concat(key, " without repair: reconstruction"),
                     "only a reconstruction trains: delete this key, or add `repair: "
                     "reconstruction`");
     }
+    return options;
   }
 
   void read_amount(const ObjectReader& body, StructuredCut& cut) {
@@ -206,6 +207,11 @@ class StepReader {
       contradiction(at, "drop_layers needs either count or layers", "give one of them");
     }
     if (body.has("count")) refuse_without_text(body, "count");
+    if (body.text("score", "") == "perplexity") step.score = LayerScore::Perplexity;
+    if (body.has("score") && body.has("layers")) {
+      contradiction(body.at("score"), "score beside layers",
+                    "these name the blocks that go: delete this key");
+    }
     std::sort(step.layers.begin(), step.layers.end());
     const auto twice = std::adjacent_find(step.layers.begin(), step.layers.end());
     if (twice != step.layers.end()) {
@@ -237,22 +243,25 @@ class StepReader {
 
   void read_mask_allocation(const ObjectReader& body, MaskStep& step) {
     step.spread = body.share("spread", step.spread);
-    if (body.text("allocation", "") == "outliers") {
-      step.allocation = MaskAllocation::Outliers;
-      refuse_without_text(body, "allocation");
-      if (!std::holds_alternative<NofM>(step.pattern)) return;
-      contradiction(body.at("allocation"), "allocation: outliers beside an N:M pattern",
-                    "N:M has one sparsity: delete this key");
-    } else if (body.has("spread")) {
+    const std::string allocation = body.text("allocation", "uniform");
+    if (allocation == "outliers") step.allocation = MaskAllocation::Outliers;
+    if (allocation == "loss") step.allocation = MaskAllocation::Loss;
+    if (allocation != "outliers" && body.has("spread")) {
       contradiction(body.at("spread"), "spread without allocation: outliers", "delete this key");
     }
+    if (step.allocation == MaskAllocation::Uniform) return;
+    refuse_without_text(body, "allocation");
+    if (!std::holds_alternative<NofM>(step.pattern)) return;
+    contradiction(body.at("allocation"),
+                  concat("allocation: ", allocation, " beside an N:M pattern"),
+                  "N:M has one sparsity: delete this key");
   }
 
   PruneStep read_prune(const ObjectReader& body) {
     StructuredCut cut{.score = read_structured_score(body)};
     cut.repair = default_repair(cut.score);
     if (body.has("repair")) cut.repair = read_repair<CutRepair>(body);
-    read_reconstruction(body, cut);
+    cut.reconstruction = read_reconstruction(body);
     const bool by_repair = calibration_need({.score = cut.score}) == CalibrationNeed::None;
     check_calibration(calibration_need(cut), body, by_repair ? "repair" : "score");
     if (auto* const random = std::get_if<RandomScore>(&cut.score)) random->seed = recipe_.seed;
@@ -265,6 +274,7 @@ class StepReader {
   MaskStep read_mask(const ObjectReader& body) {
     MaskStep step{.method = read_mask_method(body), .pattern = {}};
     step.repair = read_repair<MaskRepair>(body);
+    step.reconstruction = read_reconstruction(body);
     const bool by_repair = calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
     check_calibration(calibration_need(step.method, step.repair), body,
                       by_repair ? "repair" : "method");
@@ -438,11 +448,13 @@ class StepReader {
       }
     };
     if (!trains_blocks(phases)) {
-      refuse({"block_epochs", "block_learning_rate", "block_scale_learning_rate"},
+      refuse({"block_epochs", "block_batch", "block_learning_rate", "block_code_learning_rate",
+              "block_scale_learning_rate"},
              "no block is trained by itself: delete this key, or add `phases: blocks` or `both`");
     }
     if (!trains_whole(phases)) {
-      refuse({"train", "loss", "epochs", "learning_rate", "scale_learning_rate"},
+      refuse({"train", "loss", "epochs", "batch", "learning_rate", "code_learning_rate",
+              "scale_learning_rate"},
              "the model is not trained as a whole: delete this key, or make `phases` `both`");
     }
   }
@@ -460,22 +472,27 @@ class StepReader {
     if (body.has("phases")) options.phases = training_phases_of_name(body.text("phases", ""));
     BlockTrainingOptions& blocks = options.blocks;
     blocks.epochs = body.integer("block_epochs", blocks.epochs);
+    blocks.batch = body.integer("block_batch", blocks.batch);
     blocks.learning_rate = body.share("block_learning_rate", blocks.learning_rate);
+    blocks.code_learning_rate = body.share("block_code_learning_rate", blocks.code_learning_rate);
     blocks.scale_learning_rate =
         body.share("block_scale_learning_rate", blocks.scale_learning_rate);
     options.epochs = body.integer("epochs", options.epochs);
     options.batch = body.integer("batch", options.batch);
     options.learning_rate = body.share("learning_rate", options.learning_rate);
+    options.code_learning_rate = body.share("code_learning_rate", options.code_learning_rate);
     options.scale_learning_rate = body.share("scale_learning_rate", options.scale_learning_rate);
     options.held_out_share = body.share("held_out", options.held_out_share);
+    options.activations = activation_of_name(body.text("activations", "auto"));
   }
 
   /// `qat: auto` and `qat: always` are a recover step behind the quantize step.
   void add_qat(const ObjectReader& body, std::vector<Step>& steps) {
     const std::string qat = body.text("qat", "never");
     if (qat == "never") {
-      if (body.has("qat_phases")) {
-        contradiction(body.at("qat_phases"), "qat_phases where it changes nothing",
+      for (const char* const key : {"qat_phases", "qat_activations"}) {
+        if (!body.has(key)) continue;
+        contradiction(body.at(key), concat(key, " where it changes nothing"),
                       "nothing is trained: delete this key, or add `qat: always` or `auto`");
       }
       return;
@@ -485,6 +502,7 @@ class StepReader {
     if (body.has("qat_phases")) {
       step.choice.options.phases = training_phases_of_name(body.text("qat_phases", ""));
     }
+    step.choice.options.activations = activation_of_name(body.text("qat_activations", "auto"));
     recovered_ = true;
     steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});
   }

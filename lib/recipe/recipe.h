@@ -10,6 +10,7 @@
 
 #include "methods/mask_method.h"
 #include "methods/quantize_method.h"
+#include "methods/reconstruction_options.h"
 #include "methods/structured_method.h"
 #include "methods/training_options.h"
 #include "report/gate.h"
@@ -33,8 +34,9 @@ struct PruneStep {
 
 /// Leaves whole decoder blocks out.
 struct DropLayersStep {
-  std::vector<std::int64_t> layers;  ///< which, ascending; empty: chosen
-  std::int64_t count = 0;  ///< so many, those that change the hidden states' direction least
+  std::vector<std::int64_t> layers;          ///< which, ascending; empty: chosen
+  std::int64_t count = 0;                    ///< so many, those worth the least
+  LayerScore score = LayerScore::Influence;  ///< with count
 };
 
 /// Lays a mask over what is left.
@@ -42,6 +44,7 @@ struct MaskStep {
   MaskMethod method;
   SparsityPattern pattern;
   MaskRepair repair = MaskRepair::None;
+  ReconstructionOptions reconstruction = {};  ///< with MaskRepair::Reconstruction
   MaskAllocation allocation = MaskAllocation::Uniform;
   double spread = 0.08;  ///< of MaskAllocation::Outliers: most and fewest are 2 * spread apart
   TargetPatterns targets{.match = {"*"}};  ///< of the decoder blocks' linear layers

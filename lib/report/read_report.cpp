@@ -175,6 +175,7 @@ TrainingReport read_training(const ReportReader& in) {
   out.kept_step = in.integer("kept_step");
   out.held_out_loss_before = in.number("held_out_loss_before");
   out.held_out_loss_after = in.number("held_out_loss_after");
+  if (in.has("activations")) out.activations = in.text("activations");
   out.gate = in.optional_number("gate");
   out.perplexity_increase = in.optional_number("perplexity_increase");
   in.each("curve",
@@ -202,6 +203,7 @@ BlockTrainingReport read_block_training(const ReportReader& in) {
   out.perplexity_before = in.number("perplexity_before");
   out.perplexity_after = in.number("perplexity_after");
   out.kept = in.boolean("kept");
+  if (in.has("activations")) out.activations = in.text("activations");
   out.gate = in.optional_number("gate");
   out.perplexity_increase = in.optional_number("perplexity_increase");
   in.each("blocks",

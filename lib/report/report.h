@@ -123,6 +123,7 @@ struct TrainingReport {
   std::int64_t kept_step = 0;  ///< 0: nothing was changed
   double held_out_loss_before = 0;
   double held_out_loss_after = 0;
+  std::optional<std::string> activations = {};  ///< how inputs were rounded: "int8-per-token" ...
   std::optional<double> gate;  ///< training only beyond this share of lost perplexity
   std::optional<double> perplexity_increase;  ///< share of the teacher's, on the held-out windows
   std::vector<TrainingPoint> curve;
@@ -150,8 +151,9 @@ struct BlockTrainingReport {
   std::int64_t held_out_windows = 0;
   double perplexity_before = 0;  ///< of the whole model on the held-out windows
   double perplexity_after = 0;
-  bool kept = false;           ///< whether the blocks were taken: only with lower perplexity
-  std::optional<double> gate;  ///< as TrainingReport's
+  bool kept = false;  ///< whether the blocks were taken: only with lower perplexity
+  std::optional<std::string> activations = {};  ///< as TrainingReport's, as are the next two
+  std::optional<double> gate;
   std::optional<double> perplexity_increase;
   std::vector<TrainedBlockReport> blocks;
   std::vector<std::string> warnings;

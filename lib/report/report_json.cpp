@@ -106,6 +106,7 @@ class ReportWriter {
     out["kept_step"] = training.kept_step;
     out["held_out_loss_before"] = number(training.held_out_loss_before);
     out["held_out_loss_after"] = number(training.held_out_loss_after);
+    if (training.activations) out["activations"] = text(*training.activations);
     put(out, "gate", training.gate);
     put(out, "perplexity_increase", training.perplexity_increase);
     out["curve"] = Json::array();
@@ -123,6 +124,7 @@ class ReportWriter {
     out["perplexity_before"] = number(training.perplexity_before);
     out["perplexity_after"] = number(training.perplexity_after);
     out["kept"] = training.kept;
+    if (training.activations) out["activations"] = text(*training.activations);
     put(out, "gate", training.gate);
     put(out, "perplexity_increase", training.perplexity_increase);
     out["blocks"] = Json::array();

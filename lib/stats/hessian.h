@@ -16,10 +16,14 @@ class Hessian {
   explicit Hessian(std::int64_t in_features);
 
   /// inputs: [tokens, in_features], float, padding left out.
-  /// Cost: tokens * in_features^2 FLOPs, half of a full product.
+  /// Cost: tokens * flops_per_token(in_features).
   void add(const at::Tensor& inputs);
 
   std::int64_t tokens() const { return tokens_; }
+
+  /// Multiplications and additions of the products: about in_features^2, half of a full product,
+  /// and the part of the blocks on the diagonal that lies above it.
+  static std::int64_t flops_per_token(std::int64_t in_features);
 
   /// The mean of x x^T over all tokens, [in_features, in_features] double; zeros without tokens.
   /// Throws  Error{Numeric} when an input was not finite or its square overflows float.

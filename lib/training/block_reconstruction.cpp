@@ -4,9 +4,24 @@
 #include "training/block_pass.h"
 
 namespace edgecompress {
+namespace {
 
-Reconstruction reconstruct_block(const BlockWeights& start, const BlockExamples& examples,
-                                 const BlockCompute& compute,
+/// The block with zeros, which no gradient passes, where a weight is not kept.
+BlockWeights on_support(BlockWeights block, const KeptWeights& kept) {
+  for (const auto& [kind, keep] : kept) block.weight(kind) = block.weight(kind) * keep;
+  return block;
+}
+
+KeptWeights on_device(const KeptWeights& kept, at::Device device) {
+  KeptWeights moved;
+  for (const auto& [kind, keep] : kept) moved.emplace(kind, keep.to(device));
+  return moved;
+}
+
+}  // namespace
+
+Reconstruction reconstruct_block(const BlockWeights& start, const KeptWeights& kept,
+                                 const BlockExamples& examples, const BlockCompute& compute,
                                  const ReconstructionOptions& options) {
   BlockWeights block = to_target(start, compute.target);
   std::vector<Parameter> parameters;
@@ -14,7 +29,9 @@ Reconstruction reconstruct_block(const BlockWeights& start, const BlockExamples&
     weight = weight.clone().requires_grad_();
     parameters.push_back({weight, options.learning_rate});
   }
-  BlockPass pass([&block] { return block; }, compute.rotary, examples, compute.target.device);
+  const KeptWeights support = on_device(kept, compute.target.device);
+  BlockPass pass([&] { return on_support(block, support); }, compute.rotary, examples,
+                 compute.target.device);
   const TrainingOptions training{.epochs = options.epochs,
                                  .batch = options.batch,
                                  .learning_rate = options.learning_rate,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "decoder/block_forward.h"
+#include "decoder/round_activations.h"
 #include "tensor/aten.h"
 #include "tensor/linear.h"
 #include "training/window_loss.h"
@@ -30,6 +31,11 @@ double EndToEndPass::predicted(WindowIndices windows) const {
                              (data_.windows.length - 1));
 }
 
+at::Tensor EndToEndPass::logits_of(const at::Tensor& normed) const {
+  const at::Tensor read = round_activations(normed.unsqueeze(0), model_.head_activation());
+  return at::linear(read.squeeze(0), model_.head());
+}
+
 /// The summed loss of normed hidden states; with `gradient` also its gradient in them.
 double EndToEndPass::head_loss(const at::Tensor& normed, WindowIndices windows,
                                at::Tensor* gradient) {
@@ -39,8 +45,7 @@ double EndToEndPass::head_loss(const at::Tensor& normed, WindowIndices windows,
     const auto row = static_cast<std::int64_t>(i);
     const at::Tensor teacher =
         loss_ == TrainingLoss::Divergence ? data_.teacher_logits(windows[i]) : at::Tensor();
-    const WindowLoss loss(loss_, at::linear(normed[row], model_.head()),
-                          data_.windows.window(windows[i]), teacher);
+    const WindowLoss loss(loss_, logits_of(normed[row]), data_.windows.window(windows[i]), teacher);
     sum += loss.sum();
     if (gradient != nullptr) {
       (*gradient)[row].copy_(stable_product(loss.gradient(), model_.head()));

@@ -38,6 +38,7 @@ class EndToEndPass {
  private:
   at::Tensor embedded(WindowIndices windows);
   double predicted(WindowIndices windows) const;
+  at::Tensor logits_of(const at::Tensor& normed) const;  ///< [length, hidden_size] of a window
   double head_loss(const at::Tensor& normed, WindowIndices windows, at::Tensor* gradient);
   double add_piece(WindowIndices windows, double share);
 

@@ -46,7 +46,7 @@ BlockWeights fixed_parts(const TrainingSource& source, std::int64_t index) {
                      .biases = {},
                      .activations = {}};
   for (const LinearKind kind : kLinearKinds) {
-    fixed.activation(kind) = stored_activation(source.model.matrix(module_name({index, kind})));
+    fixed.activation(kind) = source.activation(module_name({index, kind}));
     if (!has_bias(config, kind)) continue;
     const std::vector<float> bias = source.model.vector(module_name({index, kind}) + ".bias");
     fixed.bias(kind) = at::tensor(bias, at::kFloat).to(source.target.device);
@@ -55,6 +55,10 @@ BlockWeights fixed_parts(const TrainingSource& source, std::int64_t index) {
 }
 
 }  // namespace
+
+ActivationScheme TrainingSource::activation(const std::string& module) const {
+  return activations ? activations(module) : stored_activation(model.matrix(module));
+}
 
 TrainedNorm::TrainedNorm(const std::vector<float>& start, DType dtype, at::Device device)
     : weights_(at::tensor(start, at::kFloat).to(device)), dtype_(dtype) {}

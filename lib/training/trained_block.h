@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -37,6 +38,10 @@ struct TrainingSource {
                              ///< or nullptr
   ComputeTarget target;
   int num_threads = 1;
+  /// How a layer of a decoder block, or the head, rounds its inputs; empty: as the folder says.
+  std::function<ActivationScheme(const std::string& module)> activations = {};
+
+  ActivationScheme activation(const std::string& module) const;
 };
 
 /// One decoder block that is being trained.
@@ -61,7 +66,7 @@ class TrainedBlock {
  private:
   std::int64_t index_;
   ComputeTarget target_;
-  BlockWeights fixed_;                // shape and biases
+  BlockWeights fixed_;                // shape, biases and how inputs are rounded
   std::vector<TrainedLayer> layers_;  // by LinearKind
   TrainedNorm input_norm_;
   TrainedNorm post_attention_norm_;

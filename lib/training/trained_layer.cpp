@@ -168,12 +168,11 @@ RoundedLayer::RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dens
       zero_points_(zero_points_of(matrix, group_shape(matrix)).to(device)) {
   const at::NoGradGuard no_grad;
   const at::Tensor steps = steps_of(matrix).to(device);
-  const at::Tensor scales = scales_.values();
   keep_ = zero_mask(steps, options.zeros);
   at::Tensor start = steps;
   if (dense.defined()) {
     constexpr double kCellHalf = 0.49;  // half a step would round to a neighbour
-    const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / scales;
+    const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / scales_.values();
     if (!keep_.defined()) keep_ = zero_mask(wanted, ZeroWeights::Keep);
     // A weight that compensation moved to another code starts in the middle of its cell: at the
     // edge towards its floating value the first steps would undo the compensation.
@@ -181,7 +180,7 @@ RoundedLayer::RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dens
     start = at::where(inside, at::clamp(wanted, steps - kCellHalf, steps + kCellHalf), steps);
     if (keep_.defined()) start = start * keep_;
   }
-  weight_ = leaf(start * scales);
+  weight_ = leaf(start);
   if (options.zero_points == ZeroPoints::Trained && scheme_.symmetry == Symmetry::Asymmetric) {
     zero_shift_ = leaf(at::zeros_like(zero_points_));
   }
@@ -195,7 +194,7 @@ RoundedLayer::Grid RoundedLayer::grid() const {
   }
   const at::Tensor scales = scales_.values();
   const at::Tensor inside =
-      at::clamp(weight_ / scales, scheme_.qmin() - zeros, scheme_.qmax() - zeros);
+      at::clamp(weight_ / scales_.factors(), scheme_.qmin() - zeros, scheme_.qmax() - zeros);
   at::Tensor codes = straight_through(inside.detach().round(), inside);
   if (keep_.defined()) codes = codes * keep_;
   return {codes, scales, zeros};
@@ -217,7 +216,7 @@ WeightValue RoundedLayer::stored() const {
 }
 
 std::vector<Parameter> RoundedLayer::parameters(const TrainingOptions& options) const {
-  std::vector<Parameter> all{{weight_, options.learning_rate},
+  std::vector<Parameter> all{{weight_, options.code_learning_rate},
                              {scales_.factors(), options.scale_learning_rate}};
   if (zero_shift_.defined()) all.push_back({zero_shift_, options.scale_learning_rate});
   return all;

@@ -84,7 +84,8 @@ class FloatLayer {
 /// code = clamp(round(weight / scale), qmin - zero_point, qmax - zero_point), counted from the zero
 /// point: what rounding to nearest does. Gradients: the weight's is that of the real value inside
 /// the grid and 0 outside; the scale's is round(v) - v inside and the grid's end outside, with v =
-/// weight / scale; the zero point's is 0 inside and -scale outside.
+/// weight / scale; the zero point's is 0 inside and -scale outside. Weights are trained in steps of
+/// the grid at the start, so that one learning rate fits grids of any size.
 /// Source: LSQ, arXiv 1902.08153, eq. 3; EfficientQAT, arXiv 2407.11062, appendix.
 class RoundedLayer {
  public:
@@ -108,7 +109,7 @@ class RoundedLayer {
 
   MatrixShape shape_;
   QuantScheme scheme_;
-  at::Tensor weight_;       // [out, groups, length]
+  at::Tensor weight_;       // [out, groups, length], in steps of the grid at the start
   TrainedFactors scales_;   // [out, groups, 1]
   at::Tensor zero_points_;  // [out, groups, 1]; 0 when symmetric
   at::Tensor zero_shift_;   // the same shape, in half grids; undefined: zero points stay

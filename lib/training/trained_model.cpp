@@ -13,7 +13,8 @@ TrainedModel::TrainedModel(const TrainingSource& source, const TrainingOptions& 
       final_norm_(source.model.vector(concat(kFinalNormModule, ".weight")),
                   written_dtype(stored_forms(source.model)), source.target.device),
       head_(load_matrix(source.model.matrix(kHeadModule), source.num_threads)
-                .to(source.target.device)) {
+                .to(source.target.device)),
+      head_activation_(source.activation(std::string(kHeadModule))) {
   source.model.drop(kHeadModule);
   const DType norm_dtype = written_dtype(stored_forms(source.model));
   for (std::int64_t block = 0; block < config_.num_blocks(); ++block) {

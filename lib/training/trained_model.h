@@ -26,6 +26,7 @@ class TrainedModel {
   at::Tensor final_norm() const { return final_norm_.weight(); }
   std::vector<float> stored_final_norm() const { return final_norm_.stored(); }
   const at::Tensor& head() const { return head_; }  ///< [vocab_size, hidden_size], float
+  const ActivationScheme& head_activation() const { return head_activation_; }
   const LlamaConfig& config() const { return config_; }
   const ComputeTarget& target() const { return target_; }
 
@@ -41,6 +42,7 @@ class TrainedModel {
   std::vector<TrainedBlock> blocks_;
   TrainedNorm final_norm_;
   at::Tensor head_;
+  ActivationScheme head_activation_;
 };
 
 }  // namespace edgecompress

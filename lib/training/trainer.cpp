@@ -16,7 +16,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kMeasurements = 10;  // of the held-out loss, when no epoch is shorter
-constexpr std::int64_t kPatience = 3;       // measurements without a fall
+constexpr std::int64_t kPatience = 3;       // measurements in a row, each higher than the last
 constexpr double kOverfit = 1.005;          // of the lowest held-out loss: worth a warning
 
 std::string shown(double value) {
@@ -61,7 +61,7 @@ class Trainer {
       step();
       if (report_.steps_done % interval == 0) measure();
       show_progress();
-      if (measurements_without_fall_ == kPatience) break;
+      if (keeps_rising()) break;
       if (report_.steps_done % interval == 0 && control_.keep_state) control_.keep_state(state());
     }
     if (report_.curve.back().step != report_.steps_done) measure();
@@ -81,7 +81,7 @@ class Trainer {
     TrainingState state{.report = report_,
                         .rate_share = rate_share_,
                         .optimizer_steps = optimizer_.steps(),
-                        .measurements_without_fall = measurements_without_fall_,
+                        .rises = rises_,
                         .parameters = {}};
     for (std::size_t i = 0; i < best_.size(); ++i) {
       state.parameters.push_back({.value = optimizer_.parameters()[i].value.detach(),
@@ -106,7 +106,7 @@ class Trainer {
     optimizer_.resume(state.optimizer_steps, std::move(moments));
     report_ = state.report;
     rate_share_ = state.rate_share;
-    measurements_without_fall_ = state.measurements_without_fall;
+    rises_ = state.rises;
     tokens_ = report_.curve.back().tokens;
     resumed_tokens_ = tokens_;
   }
@@ -166,14 +166,20 @@ class Trainer {
     if (num_losses_ > 0) point.loss = losses_ / static_cast<double>(num_losses_);
     losses_ = 0;
     num_losses_ = 0;
+    const bool rose = !report_.curve.empty() && held_out > report_.curve.back().held_out_loss;
+    rises_ = rose ? rises_ + 1 : 0;
     report_.curve.push_back(point);
-    ++measurements_without_fall_;
     if (report_.curve.size() > 1 && !(held_out < report_.held_out_loss_after)) return;
     if (report_.curve.size() == 1) report_.held_out_loss_before = held_out;
     report_.held_out_loss_after = held_out;
     report_.kept_step = report_.steps_done;
-    measurements_without_fall_ = 0;
     keep_state();
+  }
+
+  /// Codes that flip at the full learning rate cost more than they win at first; what they win
+  /// shows when the rate has fallen. So the first half of the steps is always done.
+  bool keeps_rising() const {
+    return rises_ >= kPatience && 2 * report_.steps_done > report_.steps_planned;
   }
 
   void keep_state() {
@@ -230,7 +236,7 @@ class Trainer {
   double rate_share_ = 1;
   double losses_ = 0;  // since the last measurement
   std::int64_t num_losses_ = 0;
-  std::int64_t measurements_without_fall_ = 0;
+  std::int64_t rises_ = 0;
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ struct TrainingState {
   TrainingReport report;  ///< so far
   double rate_share = 1;  ///< of the schedule's learning rate
   std::int64_t optimizer_steps = 0;
-  std::int64_t measurements_without_fall = 0;
+  std::int64_t rises = 0;  ///< of the held-out loss, measurements in a row
   std::vector<Tensors> parameters;
 };
 
@@ -51,11 +51,11 @@ struct TrainingControl {
 /// on the held-out windows, which are those at the start when no others were better.
 ///
 /// window_tokens: tokens of a window, for what is reported.
-/// Ends early when the held-out loss has not fallen for three measurements, or a stop is requested.
-/// A loss or gradient that is not finite: the step is left out and the learning rate halved, once.
-/// Returns what was done: steps, losses, warnings; what the parameters belong to is the caller's to
-/// add. The same bytes for any number of threads when the objective's are.
-/// Throws Error{Numeric} T-FINITE when a loss or a gradient is not finite again.
+/// Ends early when the held-out loss has risen three measurements in a row, in the second half of
+/// the steps, or a stop is requested. A loss or gradient that is not finite: the step is left out
+/// and the learning rate halved, once. Returns what was done: steps, losses, warnings; what the
+/// parameters belong to is the caller's to add. The same bytes for any number of threads when the
+/// objective's are. Throws Error{Numeric} T-FINITE when a loss or a gradient is not finite again.
 TrainingReport train(const std::vector<Parameter>& parameters, const TrainingObjective& objective,
                      const TrainingSplit& split, std::int64_t window_tokens,
                      const TrainingOptions& options, const TrainingControl& control);

@@ -28,7 +28,8 @@ constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kGraphName = "model.onnx";
 
 void refuse_no_folder(const fs::path& path) {
-  if (fs::is_directory(path)) return;
+  std::error_code ignored;  // a path that cannot be followed leads to no folder
+  if (fs::is_directory(path, ignored)) return;
   throw Error(ErrorKind::Missing, "F-OPEN", concat(path.string(), " is not a folder"));
 }
 

@@ -36,6 +36,11 @@ std::optional<ActivationRounding> activation_of_name(std::string_view name);
 inline constexpr std::array<std::string_view, 4> kActivationNames{
     "none", "int8-per-token", "int8-per-tensor", "int8-per-block"};
 
+/// What recipes and flags call a rounding that replaces the one of the model's folder: "auto"
+/// leaves it to the folder, and activation_of_name has nothing for it.
+inline constexpr std::array<std::string_view, 5> kActivationChoiceNames{
+    "auto", "none", "int8-per-token", "int8-per-tensor", "int8-per-block"};
+
 /// What recipes and flags call the rounding of an artifact's inputs: "auto" leaves it to the
 /// model's folder.
 inline constexpr std::array<std::string_view, 4> kInt8StyleNames{"auto", "weight-only", "dynamic",

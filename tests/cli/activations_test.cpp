@@ -1,5 +1,6 @@
 // 8-bit activations through the programs: what a folder says about them, what eval computes with,
 // and artifacts that compute the same.
+#include <cmath>
 #include <filesystem>
 #include <map>
 
@@ -141,6 +142,87 @@ TEST_CASE("MatMulNBits at accuracy level 4 computes what int8-per-block says", "
   const double found = perplexity("--artifact " + artifact, folder);
   CHECK(found == Approx(per_block).epsilon(0.01));
   CHECK(per_block != perplexity("--model " + model, folder));
+}
+
+TEST_CASE("training rounds inputs as the artifact does", "[cli]") {
+  struct Case {
+    std::string quantize;
+    std::string recover;  // beside the folder's own rounding
+    std::string format;
+    std::string rounding;
+    std::string scale_learning_rate;
+    double largest_difference;  // of perplexities, relative: what flips of codes cost
+  };
+  const Case c = GENERATE(Case{" --bits 4 --group-size 32 ", " --activations int8-per-block",
+                               "genai", "int8-per-block", "1e-2", 0.005},
+                          Case{kPerChannel + "--activations int8-per-token", "", "onnx",
+                               "int8-per-token", "1e-4", 0.01});
+  CAPTURE(c.rounding);
+  const TempDir folder;
+  const std::string windows = " --text " + kText + " --window 128 --windows 2 ";
+  const std::string model = quantized(folder, "quantized", c.quantize);
+  const auto recovered = [&](const std::string& name, const std::string& flags) {
+    return output_of("recover --model " + model + " -o " + (folder.path() / name).string() +
+                         " --training " + kText + " --epochs 1" + c.recover + flags,
+                     folder);
+  };
+  const auto evaluated = [&](const std::string& arguments) -> double {
+    return output_of("eval " + arguments + windows, folder).at("perplexity");
+  };
+  const auto artifact_of = [&](const std::string& source) {
+    output_of("export --model " + source + " -o " + source + "-artifact --format " + c.format,
+              folder);
+    return evaluated("--artifact " + source + "-artifact");
+  };
+  const std::string rounding = " --activations " + c.rounding;
+
+  // The losses at the start, of the window that is trained on and of the one that judges.
+  const json training = recovered("two",
+                                  " --sequence-length 128 --samples 2 --held-out 50% "
+                                  "--loss cross-entropy")
+                            .at("training");
+  CHECK(training.at("activations") == c.rounding);
+  const double start = std::exp((training.at("curve").at(1).at("loss").get<double>() +
+                                 training.at("held_out_loss_before").get<double>()) /
+                                2);
+  CHECK(start == Approx(evaluated("--model " + model + rounding)).epsilon(1e-5));
+  CHECK(start != Approx(evaluated("--model " + model + " --activations none")).epsilon(1e-5));
+  CHECK(artifact_of(model) == Approx(start).epsilon(c.largest_difference));
+
+  const json report = recovered("trained",
+                                " --sequence-length 64 --samples 12 --batch 4 "
+                                "--teacher tests/models/mini-llama --scale-learning-rate " +
+                                    c.scale_learning_rate + windows);
+  REQUIRE(report.at("training").at("kept_step") > 0);
+  const std::string trained = (folder.path() / "trained").string();
+  const double expected = report.at("stages").back().at("perplexity");
+  CHECK(expected == Approx(evaluated("--model " + trained + rounding)).epsilon(1e-9));
+  CHECK(artifact_of(trained) == Approx(expected).epsilon(c.largest_difference));
+}
+
+TEST_CASE("blocks are trained with the rounding that is asked for", "[cli]") {
+  const TempDir folder;
+  const std::string model = quantized(folder, "quantized", " --bits 4 --group-size 32 ");
+  const auto training_with = [&](const std::string& activations) {
+    return output_of("recover --model " + model + " -o " + (folder.path() / activations).string() +
+                         " --teacher tests/models/mini-llama --training " + kCalibration +
+                         " --sequence-length 64 --samples 4 --phases blocks --block-epochs 1 "
+                         "--activations " +
+                         activations,
+                     folder)
+        .at("block_training");
+  };
+  const json plain = training_with("none");
+  const json rounded = training_with("int8-per-block");
+  CHECK_FALSE(plain.contains("activations"));
+  CHECK(rounded.at("activations") == "int8-per-block");
+  for (std::size_t block = 0; block < plain.at("blocks").size(); ++block) {
+    // rounding what a layer reads adds an error to that of its weights
+    const auto loss = [&](const json& training) -> double {
+      return training.at("blocks").at(block).at("held_out_loss_before");
+    };
+    CHECK(loss(rounded) > loss(plain));
+  }
 }
 
 TEST_CASE("a rounding that no integer product has is not followed, and that is said", "[cli]") {

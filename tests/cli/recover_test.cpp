@@ -18,9 +18,9 @@ using Json = nlohmann::ordered_json;
 
 const std::string kDense = "tests/models/mini-llama";
 const std::string kWindows =
-    " --training calibration/calibration.txt --sequence-length 64 --samples 12 --batch 4";
+    " --training calibration/calibration.txt --sequence-length 64 --samples 12";
 const std::string kTraining =
-    kWindows + " --epochs 1 --learning-rate 1e-4 --scale-learning-rate 1e-2";
+    kWindows + " --batch 4 --epochs 1 --learning-rate 1e-4 --scale-learning-rate 1e-2";
 
 /// Runs `recover` and returns its report.
 Json recovered(const TempDir& folder, const std::string& model, const std::string& output,
@@ -156,7 +156,7 @@ TEST_CASE("a mask, a cut's shapes and the artifact survive recovery", "[cli]") {
 }
 
 const std::string kBlocks =
-    kWindows + " --phases blocks --block-epochs 2 --zeros free --teacher " + kDense;
+    kWindows + " --phases blocks --block-batch 4 --block-epochs 2 --zeros free --teacher " + kDense;
 
 TEST_CASE("blocks trained one by one make the model better, on the same grids", "[cli]") {
   const TempDir folder;
@@ -165,7 +165,7 @@ TEST_CASE("blocks trained one by one make the model better, on the same grids", 
   const std::string output = (folder.path() / "out").string();
   const Json report = recovered(
       folder, model, output,
-      "--block-learning-rate 3e-4 --text calibration/evaluation.txt --windows 3", kBlocks);
+      "--block-code-learning-rate 0.005 --text calibration/evaluation.txt --windows 3", kBlocks);
   CHECK_FALSE(report.contains("training"));
   const Json& training = report.at("block_training");
   CHECK(training.at("training_windows") == 11);
@@ -200,8 +200,9 @@ TEST_CASE("blocks that training makes worse stay as they were", "[cli]") {
   const TempDir folder;
   const std::string model = quantized(folder, "--group-size 64 --asymmetric");
   const std::string output = (folder.path() / "out").string();
-  const Json report = recovered(
-      folder, model, output, "--block-learning-rate 0.5 --block-scale-learning-rate 0.5", kBlocks);
+  const Json report =
+      recovered(folder, model, output,
+                "--block-code-learning-rate 1 --block-scale-learning-rate 0.5", kBlocks);
   CHECK(report.at("block_training").at("kept") == false);
   for (const Json& block : report.at("block_training").at("blocks")) {
     CHECK(block.at("kept_step") == 0);
@@ -232,7 +233,8 @@ TEST_CASE(
     const std::string output = (folder.path() / ("out" + threads)).string();
     Json report = recovered(
         folder, model, output,
-        "--phases both --block-learning-rate 3e-4 --teacher " + kDense + " --threads " + threads);
+        "--phases both --block-batch 4 --block-epochs 2 --block-learning-rate 3e-4 --teacher " +
+            kDense + " --threads " + threads);
     CHECK(report.at("block_training").at("kept") == true);
     CHECK(report.at("training").at("kept_step") > 0);
     report.erase("environment");
@@ -278,15 +280,22 @@ TEST_CASE("a killed training goes on where it stood, with the same bytes", "[cli
                        folder);
   };
   REQUIRE(run("whole").exit_code == 0);
-  ::setenv("EDGECOMPRESS_KILL_AT", "journal-after:2", 1);
-  const CommandRun killed = run("out");
-  ::unsetenv("EDGECOMPRESS_KILL_AT");
-  REQUIRE(killed.exit_code == 128 + SIGKILL);
+  const auto run_killed = [&](const std::string& place) {
+    ::setenv("EDGECOMPRESS_KILL_AT", place.c_str(), 1);
+    const CommandRun killed = run("out");
+    ::unsetenv("EDGECOMPRESS_KILL_AT");
+    REQUIRE(killed.exit_code == 128 + SIGKILL);
+    return killed.err;
+  };
+  run_killed("journal-after:2");
+  const std::string behind_block = run_killed("journal-after:4");  // two blocks, two steps
+  CHECK(behind_block.find("had finished training of decoder block 2 of 4") != std::string::npos);
+  CHECK(behind_block.find("train_block_1") == std::string::npos);
   const CommandRun resumed = run("out");
   INFO(resumed.err);
   REQUIRE(resumed.exit_code == 0);
   CHECK(resumed.err.find("had finished training step 2 of 3") != std::string::npos);
-  CHECK(resumed.err.find("train_block_0") == std::string::npos);
+  CHECK(resumed.err.find("train_block") == std::string::npos);
   std::int64_t files = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder.path() / "whole")) {
     const std::string name = entry.path().filename().string();

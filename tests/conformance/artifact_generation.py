@@ -39,7 +39,7 @@ steps:
       embedding: {{ bits: 8 }}
       head: {{ bits: 8 }}
   - id: artifact
-    export: {{ format: {format}, accuracy_level: 4 }}
+    export: {{ format: {format} }}
 evaluate: {{ text: evaluation.txt, window: 192, max_windows: 2 }}
 """
 

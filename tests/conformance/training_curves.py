@@ -9,8 +9,8 @@ import tempfile
 from command_line import *
 
 LENGTH, COUNT, BATCH, HELD_OUT, STEPS = 64, 44, 2, 4, 20
-PATIENCE = 3  # measurements of the held-out loss without a fall that end a training
-RATE, SCALE_RATE = 1e-4, 3e-3
+PATIENCE = 3  # rises of the held-out loss in a row that end a training, in the second half of its steps
+RATE, CODE_RATE, SCALE_RATE = 1e-4, 5e-3, 3e-3
 SAME_LOSS = 1e-3  # of the loss; both sides add float32 products in another order
 # Weights that are rounded part ways: one near the middle between two codes goes up or down by its last bits, which differ
 # between the two sides. Until then, two steps, they must agree as the others; later only in where training leads.
@@ -57,7 +57,7 @@ class Student:
     """Functions of the trained tensors that give transformers its weights."""
 
     def __init__(self, dense, folder, part, prefix=""):
-        self.made, self.groups = {}, [[], []]  # rate of weights, rate of scales
+        self.made, self.groups = {}, [[], [], []]  # floating weights, scales, weights behind codes
         stored = stored_tensors(folder)
         for name, value in dense.state_dict().items():
             if not name.startswith(prefix):
@@ -95,9 +95,9 @@ class Student:
             return
         wanted = value.view(codes.shape) / scales[..., None]
         start = torch.where((wanted - codes).abs() <= 0.5, wanted.clamp(codes - 0.49, codes + 0.49), codes)
-        weight = self.parameter(start * scales[..., None], 0)
+        weight = self.parameter(start, 2)  # in steps of the grid at the start
         def make():
-            inside = (weight / scale()).clamp(-8, 7)
+            inside = (weight / factor[..., None]).clamp(-8, 7)
             return (straight_through(inside.detach().round(), inside) * scale()).view(value.shape)
         self.made[name] = make
 
@@ -123,7 +123,7 @@ def reference_curve(folder, windows, part, kind):
     for parameter in dense.parameters():
         parameter.requires_grad_(False)
     student = Student(dense, folder, part)
-    rates = (RATE, SCALE_RATE)
+    rates = (RATE, SCALE_RATE, CODE_RATE)
     optimizer = torch.optim.AdamW([{"params": group, "lr": first} for group, first in zip(student.groups, rates) if group],
                                   weight_decay=0)
     training, held_out = split()
@@ -152,7 +152,7 @@ def check(edgecompress, work, folder, part, kind, same_course, *flags):
     report = edgecompress.json(
         "recover", "--model", folder, "-o", work / "trained", "--overwrite", "--training", CALIBRATION_TEXT,
         "--samples", COUNT, "--sequence-length", LENGTH, "--epochs", 1, "--batch", BATCH, "--train", part, "--loss", kind,
-        "--learning-rate", RATE, "--scale-learning-rate", SCALE_RATE, *flags)
+        "--learning-rate", RATE, "--code-learning-rate", CODE_RATE, "--scale-learning-rate", SCALE_RATE, *flags)
     training = report["training"]
     what = f"{folder.name}, {part}, {kind}"
     assert training["token_sha256"] == windows.sha256, f"{what}: other windows"
@@ -191,7 +191,7 @@ class BlockReference:
         return (difference.square().sum(-1) / targets.square().sum(-1)).mean()
 
 
-def reference_blocks(folder, windows, rate, scale_rate):
+def reference_blocks(folder, windows, rate, code_rate, scale_rate):
     """The held-out loss of every block before and after one epoch; a block keeps its best state."""
     dense = load_with_transformers(MINI_LLAMA)
     for parameter in dense.parameters():
@@ -205,7 +205,8 @@ def reference_blocks(folder, windows, rate, scale_rate):
         targets = layer(targets, position_embeddings=positions)
         student = Student(dense, folder, "weights", f"model.layers.{index}.")
         block = BlockReference(dense, student, index)
-        groups = [{"params": group, "lr": first} for group, first in zip(student.groups, (rate, scale_rate)) if group]
+        groups = [{"params": group, "lr": first}
+                  for group, first in zip(student.groups, (rate, scale_rate, code_rate)) if group]
         optimizer = torch.optim.AdamW(groups, weight_decay=0)
         every = [parameter for group in student.groups for parameter in group]
         first_rates = [group["lr"] for group in optimizer.param_groups]
@@ -215,7 +216,8 @@ def reference_blocks(folder, windows, rate, scale_rate):
             with torch.no_grad():
                 return block.loss(inputs[held_out], targets[held_out], positions).item()
 
-        before, best, without_fall = judged(), judged(), 0
+        before = best = last = judged()
+        rises = 0
         state = [parameter.detach().clone() for parameter in every]
         for step in range(STEPS):
             for group, first in zip(optimizer.param_groups, first_rates):
@@ -227,10 +229,11 @@ def reference_blocks(folder, windows, rate, scale_rate):
             optimizer.step()
             if step % 2 == 0:
                 continue
-            now, without_fall = judged(), without_fall + 1
+            now = judged()
+            rises, last = rises + 1 if now > last else 0, now
             if now < best:
-                best, without_fall, state = now, 0, [parameter.detach().clone() for parameter in every]
-            if without_fall == PATIENCE:
+                best, state = now, [parameter.detach().clone() for parameter in every]
+            if rises >= PATIENCE and 2 * (step + 1) > STEPS:
                 break
         with torch.no_grad():
             for parameter, kept in zip(every, state):
@@ -241,14 +244,14 @@ def reference_blocks(folder, windows, rate, scale_rate):
 
 
 def check_blocks(edgecompress, work, folder, same_course, *flags):
-    rate, scale_rate = 3e-4, SCALE_RATE
+    rate, code_rate, scale_rate = 3e-4, CODE_RATE, SCALE_RATE
     windows = Windows(MINI_LLAMA, CALIBRATION_TEXT, LENGTH, COUNT)
     report = edgecompress.json(
         "recover", "--model", folder, "-o", work / "trained", "--overwrite", "--training", CALIBRATION_TEXT,
-        "--samples", COUNT, "--sequence-length", LENGTH, "--batch", BATCH, "--phases", "blocks", "--block-epochs", 1,
-        "--block-learning-rate", rate, "--block-scale-learning-rate", scale_rate, "--teacher", MINI_LLAMA, *flags)
+        "--samples", COUNT, "--sequence-length", LENGTH, "--block-batch", BATCH, "--phases", "blocks", "--block-epochs", 1,
+        "--block-learning-rate", rate, "--block-code-learning-rate", code_rate, "--block-scale-learning-rate", scale_rate, "--teacher", MINI_LLAMA, *flags)
     blocks = report["block_training"]["blocks"]
-    expected = reference_blocks(folder, windows, rate, scale_rate)
+    expected = reference_blocks(folder, windows, rate, code_rate, scale_rate)
     assert len(blocks) == len(expected) and all(block["steps_planned"] == STEPS for block in blocks)
     found = [(block["held_out_loss_before"], block["held_out_loss_after"]) for block in blocks]
     differences = [abs(ours / theirs - 1) for pair, wanted in zip(found, expected) for ours, theirs in zip(pair, wanted)]

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+import tiny_model
 from kill_runs import SOURCE, Bench, contents
 
 EXIT = {"malformed": 65, "missing": 66, "memory": 71, "output": 73, "io": 74, "conflict": 75, "numeric": 76}
@@ -32,11 +33,11 @@ def row(number, fault):
 class Faults(Bench):
     """Runs the data-free command, with system calls that fail."""
 
-    def __init__(self, program, model, folder, calls, samples):
+    def __init__(self, program, model, folder, calls, samples, large):
         super().__init__(program, model, folder)
+        self.large = large
         self.calls = calls
         self.samples = samples
-        self.model = pathlib.Path(model)
         self.number = 0
         self.prepare(["round", "export", "mask", "recipe"])
 
@@ -63,10 +64,10 @@ class Faults(Bench):
 
     def count(self, call, name="round"):
         output = self.output()
-        code, text = self.run(name, output, LD_PRELOAD=self.calls, EDGECOMPRESS_FAIL=f"{call}:0:0",
-                              EDGECOMPRESS_FAIL_COUNT="1")
+        counts = pathlib.Path(f"{output}-counts")
+        code, text = self.run(name, output, LD_PRELOAD=self.calls, EDGECOMPRESS_FAIL_COUNT=str(counts))
         expect(code == 0, text)
-        return int(text.rsplit("calls: ", 1)[1])
+        return sum(int(line.split()[2]) for line in counts.read_text().splitlines() if line.split()[1] == call)
 
     def turns(self, total):
         """Which of `total` calls fail: all, or the first, the last and some between."""
@@ -107,6 +108,25 @@ def disk_full(faults):
 @row("F4", "no space to reserve a shard")
 def no_space_reserved(faults):
     return faults.every_turn("posix_fallocate", errno.ENOSPC, EXIT["io"], "needed")
+
+
+@row("F6", "the input's disk fails to give a page")
+def read_fails(faults):
+    command = [*faults.commands["round"], "--threads", "1"]
+    within = {"LD_PRELOAD": faults.calls, "EDGECOMPRESS_FAIL_WITHIN": str(faults.model / "model.safetensors")}
+    for program in ("edgecompress", "edgecompress-engine"):
+        output = faults.output()
+        code, text = faults.run(command=[*command, "-o", str(output)], EDGECOMPRESS_FAIL="page:5:1", EDGECOMPRESS_FAIL_IN=program,
+                                **within)
+        if program == "edgecompress" and code == 0:  # which reads headers only
+            faults.check_finished("round", output, "an unread page")
+            continue
+        expect(code == EXIT["io"] and "error[S38]: cannot read " in text and "failing-page" in text and "at byte " in text,
+               f"{code}\n{text}")
+        expect(not output.exists(), "something was published")
+        faults.finish("round", output)
+        faults.check_finished("round", output, "a page that was lost")
+    return "exit 74 with file and byte, no death by SIGBUS"
 
 
 @row("F7", "fsync fails (EIO)")
@@ -294,7 +314,8 @@ def changed_input(faults):
             time.sleep(0.001)
         change()
         text = process.communicate()[1].decode()
-        expect(process.returncode == EXIT["io"] and "S38" in text, f"exit code {process.returncode}\n{text}")
+        expect(process.returncode == EXIT["io"] and "S38" in text and str(shard) in text,
+               f"exit code {process.returncode}\n{text}")
         expect(not output.exists(), "something was published")
     return "exit 74, no death by SIGBUS"
 
@@ -393,7 +414,13 @@ def streams(faults):
     closed = subprocess.run([*shell, f"{program} {command} -o {output} >/dev/null 2>&-"]).returncode
     expect(closed == 0, f"closed: {closed}")
     faults.check_finished("round", output, "stderr closed")
-    return "exit 74 when full; a run needs no standard error"
+    # what is printed must not go into the first file that is opened
+    logged = subprocess.run([*shell, f"exec {program} {command} -o {output} --log-file {output}-log -v >/dev/null 2>&-"]).returncode
+    expect(logged == 0, f"closed, with a log: {logged}")
+    faults.check_finished("round", output, "stderr closed, with a log")
+    log = pathlib.Path(f"{output}-log").read_text()
+    expect(log.count("threads, ") == 1, f"what belongs on the screen is in the log:\n{log}")
+    return "exit 74 when full or closed; a run needs no standard error"
 
 
 @row("F34", "other time zones and locales, HOME unset")
@@ -407,17 +434,72 @@ def environments(faults):
     return "the same bytes"
 
 
+@row("F34", "the working folder was deleted")
+def deleted_folder(faults):
+    folder = faults.output()
+    folder.mkdir()
+    command = " ".join([*faults.commands["round"], "-o", str(faults.output())])
+    done = subprocess.run(["sh", "-c", f'cd {folder} && rmdir {folder} && "$0" {command}', faults.program], capture_output=True, text=True)
+    expect(done.returncode == EXIT["missing"] and "the working folder is gone" in done.stderr, f"{done.returncode}\n{done.stderr}")
+    return "exit 66"
+
+
+def hollow_model(folder):
+    """A model of 16-bit zeros whose weights take more than 2 GiB, as holes."""
+    settings = {**tiny_model.config(), "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 18,
+                "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 128, "dtype": "float16"}
+    header, end = {}, 0
+    for name, shape in tiny_model.shapes(settings).items():
+        begin, end = end, end + 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
+    expect(end > 2**31, "more than 2 GiB")
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(settings))
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    return folder
+
+
+@row("F35", "weights of more than 2 GiB in an artifact (--large)")
+def large_artifact(faults):
+    if not faults.large:
+        return "skipped: not asked for"
+    model, output = hollow_model(faults.output()), faults.output()
+    faults.finish_command(["export", "--model", str(model), "--skip-check"], output)
+    graph, data = (output / "model.onnx").stat().st_size, (output / "model.onnx.data").stat().st_size
+    expect(data > 2**31 > 2**21 > graph, f"data {data}, graph {graph}")
+    faults.verify(output, "more than 2 GiB")
+    shutil.rmtree(output)
+    return f"{data} bytes of external data beside a graph of {graph}; the folder verifies"
+
+
+@row("F36", "a processor without AVX2 (qemu)")
+def old_processor(faults):
+    qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
+    if qemu is None:
+        return "skipped: qemu-x86_64 is absent"
+    old = [qemu, "-cpu", "Nehalem", faults.program]
+    done = subprocess.run([*old, *faults.commands["round"], "-o", str(faults.output())], capture_output=True, text=True)
+    expect(done.returncode == 69 and "U-PROCESSOR" in done.stderr, f"{done.returncode}\n{done.stderr}")
+    done = subprocess.run([*old, "inspect", str(faults.model)], capture_output=True, text=True)
+    expect(done.returncode == 0, f"inspect: {done.returncode}\n{done.stderr}")
+    return "exit 69 that names what is missing, no death by SIGILL"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
     parser.add_argument("--calls", required=True, help="the built failing_calls module")
     parser.add_argument("--model", default=str(SOURCE / "tests/models/mini-llama"))
     parser.add_argument("--samples", type=int, default=0, help="of the calls that can fail so many, evenly; 0: all of them")
+    parser.add_argument("--large", action="store_true", help="also what needs some 5 GB of disk")
     parser.add_argument("--only", default="", help="rows, F4,F7 for example")
     options = parser.parse_args()
     failures = 0
     with tempfile.TemporaryDirectory(prefix="edgecompress-faults-") as folder:
-        faults = Faults(options.program, options.model, pathlib.Path(folder), options.calls, options.samples)
+        faults = Faults(options.program, options.model, pathlib.Path(folder), options.calls, options.samples, options.large)
         for number, fault, check in ROWS:
             if options.only and number not in options.only.split(","):
                 continue

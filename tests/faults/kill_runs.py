@@ -1,4 +1,4 @@
-"""Kills runs of edgecompress and checks what is left: python3 kill_runs.py --program bin/edgecompress --model FOLDER
+"""Kills runs of edgecompress and checks what is left: python3 kill_runs.py --program bin/edgecompress --kills 1000
 
 A run that was killed, at a random moment or at a named place, must leave no output, the old output, or the complete new one;
 the same command must then give the bytes of a run that nobody disturbed. Needs nothing but Python 3.
@@ -16,7 +16,10 @@ import sys
 import tempfile
 import time
 
+import tiny_model
+
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
+TINY = "tiny"  # instead of a model's folder: the one of tiny_model.py
 
 RECIPE = """schema: edgecompress.recipe/v1
 name: kills
@@ -29,6 +32,49 @@ steps:
 evaluate: { text: evaluation.txt, window: 64, max_windows: 2 }
 """
 
+TRAINING = """schema: edgecompress.recipe/v1
+name: training
+calibration: { text: short.txt, samples: 8, sequence_length: 64 }
+steps:
+  - { id: quant, quantize: { method: rtn, weights: { bits: 4, group_size: 64 } } }
+  - { id: train, recover: { phases: both, epochs: 1, block_epochs: 1, batch: 2, samples: 8, scale_learning_rate: 1% } }
+  - { id: artifact, export: { format: genai } }
+"""
+
+
+def trained_commands(model, folder):
+    """For a model that speaks, of some size."""
+    (folder / "kills.ec.yaml").write_text(RECIPE)
+    (folder / "training.ec.yaml").write_text(TRAINING)
+    for name in ("calibration.txt", "evaluation.txt"):
+        shutil.copy(SOURCE / "calibration" / name, folder)
+    (folder / "short.txt").write_text((folder / "calibration.txt").read_text()[:3000])
+    text = ["--calibration", str(folder / "calibration.txt"), "--samples", "2", "--sequence-length", "64"]
+    run = lambda name, *more: ["run", str(folder / f"{name}.ec.yaml"), "--model", model, "--skip-speed-test", *more]
+    return {"recipe": run("kills", "--keep-checkpoint"),
+            "discard": run("kills"),
+            "train": run("training"),
+            "round": ["quantize", "--model", model, "--group-size", "32"],
+            "mask": ["prune", "--model", model, "--mask", "2:4", "--mask-method", "wanda", *text],
+            "export": ["export", "--model", model, "--format", "onnx"]}
+
+
+def tiny_commands(folder):
+    """For tiny_model.py's folder, which is written: hardly more than the start of the program."""
+    model = str(tiny_model.write_model(folder / "model"))
+    run = lambda name: ["run", str(tiny_model.write_recipe(folder, name)), "--model", model, "--skip-speed-test"]
+    text = str(folder / "calibration.txt")
+    return {"recipe": [*run("compress"), "--keep-checkpoint"],
+            "discard": run("compress"),
+            "train": run("train"),
+            "qat": run("qat"),
+            "round": ["quantize", "--model", model, "--group-size", "32"],
+            "mask": ["prune", "--model", model, "--mask", "2:4", "--mask-method", "wanda", "--calibration", text,
+                     "--samples", "2", "--sequence-length", "32"],
+            "recover": ["recover", "--model", model, "--training", text, "--sequence-length", "32", "--batch", "2",
+                        "--epochs", "2"],
+            "export": ["export", "--model", model, "--format", "onnx"]}
+
 
 class Bench:
     """The commands to be killed, and the bytes that each gives undisturbed."""
@@ -36,16 +82,8 @@ class Bench:
     def __init__(self, program, model, folder):
         self.program = program
         self.folder = folder
-        (folder / "kills.ec.yaml").write_text(RECIPE)
-        for name in ("calibration.txt", "evaluation.txt"):
-            shutil.copy(SOURCE / "calibration" / name, folder)
-        text = ["--calibration", str(folder / "calibration.txt"), "--samples", "2", "--sequence-length", "64"]
-        self.commands = {
-            "recipe": ["run", str(folder / "kills.ec.yaml"), "--model", model, "--keep-checkpoint", "--skip-speed-test"],
-            "round": ["quantize", "--model", model, "--group-size", "32"],
-            "mask": ["prune", "--model", model, "--mask", "2:4", "--mask-method", "wanda", *text],
-            "export": ["export", "--model", model, "--format", "onnx"],
-        }
+        self.model = folder / "model" if model == TINY else pathlib.Path(model)
+        self.commands = tiny_commands(folder) if model == TINY else trained_commands(model, folder)
         self.expected = {}
         self.seconds = {}
 
@@ -155,26 +193,31 @@ def point_kills(bench, name, stride):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
-    parser.add_argument("--model", default=str(SOURCE / "tests/models/mini-llama"))
+    parser.add_argument("--model", default=str(SOURCE / "tests/models/mini-llama"), help="a folder, or tiny: tiny_model.py's")
     parser.add_argument("--kills", type=int, default=60, help="random kills, shared among the commands")
     parser.add_argument("--stride", type=int, default=1, help="of the named places every n-th; 0: none")
     parser.add_argument("--seed", type=int, default=0, help="0: drawn, and printed")
-    parser.add_argument("--commands", default="recipe,round,mask,export")
+    parser.add_argument("--commands", default="", help="default: all")
     options = parser.parse_args()
     seed = options.seed or random.SystemRandom().randrange(1, 2**31)
     print(f"seed {seed}", flush=True)
     random.seed(seed)
-    names = options.commands.split(",")
     with tempfile.TemporaryDirectory(prefix="edgecompress-kills-") as folder:
         bench = Bench(options.program, options.model, pathlib.Path(folder))
+        names = options.commands.split(",") if options.commands else list(bench.commands)
         bench.prepare(names)
-        for name in names:
-            killed, outputs, resumed = random_kills(bench, name, options.kills // len(names))
+        total = 0
+        for i, name in enumerate(names):
+            share = options.kills // len(names) + (i < options.kills % len(names))
+            killed, outputs, resumed = random_kills(bench, name, share)
+            total += killed
             print(f"{name}: {killed} random kills of {outputs} outputs, {resumed} of them resumed at last: all bytes the same",
                   flush=True)
             if options.stride:
                 killed, resumed = point_kills(bench, name, options.stride)
+                total += killed
                 print(f"{name}: killed at {killed} places, {resumed} resumed behind a block: all bytes the same", flush=True)
+        print(f"{total} kills")
 
 
 if __name__ == "__main__":

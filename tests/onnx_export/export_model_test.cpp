@@ -11,6 +11,8 @@
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "contains.h"
+#include "llama/hollow_model.h"
+#include "llama/known_shapes.h"
 #include "support/catch.h"
 #include "support/temp_dir.h"
 
@@ -162,6 +164,14 @@ TEST_CASE("an artifact accounts for every file and every stored byte", "[onnx_ex
   CHECK(tensors.at("cos_cache").module.empty());
 }
 
+TEST_CASE("weights of any size lie beside the graph, which stays small", "[onnx_export]") {
+  const LlamaConfig config = known_shape("llama-2-7b");
+  const HollowModel model(config, float_forms(config), HeadValues::OfItsOwn, {});
+  const ArtifactSizes sizes = plan_onnx(model.folder(), {});
+  CHECK(sizes.data_bytes > std::uint64_t{12} << 30);
+  CHECK(sizes.graph_bytes < std::uint64_t{4} << 20);
+}
+
 TEST_CASE("progress grows to the whole", "[onnx_export]") {
   const TempDir dir;
   std::vector<ProgressEvent> events;
@@ -187,7 +197,9 @@ TEST_CASE("options that cannot be meant are refused before anything is written",
     CHECK(std::filesystem::is_empty(output.path()));
   };
   refused({.format = GenaiFormat{.accuracy_level = 5}}, "found 5");
-  refused({.context_length = -1}, "context_length must be at least 0");
+  refused({.context_length = -1}, "context_length must be 2 to 16777216");
+  refused({.context_length = 1}, "found 1");
+  refused({.context_length = 16777217}, "found 16777217");
   refused({.max_generation_length = 0}, "max_generation_length must be at least 1");
   refused({.num_threads = 0}, "num_threads must be at least 1");
 }

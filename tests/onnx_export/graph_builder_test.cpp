@@ -5,6 +5,7 @@
 #include <onnx_ir.pb.h>
 
 #include "support/catch.h"
+#include "support/refusal.h"
 
 using namespace edgecompress;
 
@@ -92,6 +93,16 @@ TEST_CASE("equal constants are stored once, scalars without a dimension", "[onnx
   const onnx_ir::TensorProto& scalar = model.graph().initializer(0);
   CHECK(scalar.dims_size() == 0);
   CHECK(scalar.raw_data() == std::string("\1\0\0\0\0\0\0\0", 8));
+}
+
+TEST_CASE("a graph that no protobuf message holds is refused", "[onnx_export]") {
+  constexpr std::uint64_t kLargest = 2147483647;
+  CHECK_NOTHROW(refuse_large_graph(kLargest));
+  const std::optional<Refusal> refusal = refusal_of([] { refuse_large_graph(kLargest + 1); });
+  REQUIRE(refusal.has_value());
+  CHECK(refusal->code == "X4");
+  CHECK(refusal->kind == ErrorKind::Unsupported);
+  CHECK(refusal->says("2147483648 bytes"));
 }
 
 TEST_CASE("a tensor with an offset lies in the data file, others in the graph", "[onnx_export]") {

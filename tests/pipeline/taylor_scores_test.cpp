@@ -31,7 +31,7 @@ TEST_CASE("taylor scores are the squares of what the loss changes to first order
   TokenWindows windows = some_windows(1);
   windows.length = 2;
   windows.ids.resize(2);
-  const std::vector<PartScores> scores = taylor_scores(model, windows, {}, {});
+  const std::vector<BlockGradients> scores = taylor_scores(model, windows, {}, {});
   REQUIRE(scores.size() == 4);
   const auto derivative = [&](std::int64_t block, LinearKind kind, std::int64_t begin,
                               std::int64_t count) {
@@ -54,7 +54,7 @@ TEST_CASE("taylor scores are the squares of what the loss changes to first order
   };
   const std::int64_t width = model.config().head_dim;
   for (const std::int64_t block : {0, 3}) {
-    const PartScores& found = scores[static_cast<std::size_t>(block)];
+    const PartScores& found = scores[static_cast<std::size_t>(block)].parts;
     for (const std::size_t group : {0, 3}) {
       const double slope =
           derivative(block, LinearKind::O, static_cast<std::int64_t>(group) * 2 * width, 2 * width);
@@ -68,21 +68,60 @@ TEST_CASE("taylor scores are the squares of what the loss changes to first order
   }
 }
 
+TEST_CASE("the loss rises with each layer's outputs as their gradients say", "[pipeline]") {
+  const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
+  TokenWindows windows = some_windows(1);  // its last token predicts nothing and nobody sees it
+  windows.length = 2;
+  windows.ids.resize(2);
+  const std::vector<BlockGradients> found = taylor_scores(model, windows, {}, {});
+  const auto slope = [&](LinearId id, std::int64_t output) {
+    constexpr float kStep = 0.02F;
+    const RotaryTable rotary = make_rotary_table(model.config(), 2, at::kCPU);
+    const LanguageModelHead head = load_head(model, 1);
+    HiddenStates states(windows, model.matrix(kEmbeddingModule), HiddenStateStorage{});
+    const auto loss = [&](float change) {
+      at::Tensor hidden = states.windows(0, 1).clone();
+      for (std::int64_t index = 0; index < model.config().num_blocks(); ++index) {
+        BlockWeights weights = load_block(model, index, 1);
+        if (index == id.block) {
+          weights.bias(id.kind) = at::zeros({weights.weight(id.kind).size(0)});
+          weights.bias(id.kind)[output] = change;
+        }
+        hidden = block_forward(weights, rotary, hidden, {});
+      }
+      const at::Tensor log_p =
+          head_logits(head, hidden[0]).to(at::kDouble).log_softmax(-1, at::kDouble);
+      return -log_p[0][windows.ids[1]].item<double>();
+    };
+    return (loss(kStep) - loss(-kStep)) / (2.0 * kStep);
+  };
+  for (const LinearId id : {LinearId{0, LinearKind::V}, LinearId{1, LinearKind::O},
+                            LinearId{2, LinearKind::Gate}, LinearId{3, LinearKind::Down}}) {
+    const std::vector<double>& squares =
+        found[static_cast<std::size_t>(id.block)].outputs[static_cast<std::size_t>(id.kind)];
+    const auto largest = std::max_element(squares.begin(), squares.end());
+    const double expected = slope(id, largest - squares.begin());
+    CAPTURE(id.block);
+    CHECK(*largest == Approx(expected * expected / 2).epsilon(0.05));  // the mean of two tokens
+  }
+}
+
 TEST_CASE("taylor scores are the same for any number of threads and windows in files",
           "[pipeline]") {
   const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
   const TokenWindows windows = some_windows(3);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const std::vector<PartScores> one = taylor_scores(model, windows, {}, {});
+  const std::vector<BlockGradients> one = taylor_scores(model, windows, {}, {});
   at::set_num_threads(3);
-  const std::vector<PartScores> three = taylor_scores(
+  const std::vector<BlockGradients> three = taylor_scores(
       model, windows, {.target = {}, .storage = {.memory_limit_bytes = 1, .spill_folder = {}}}, {});
   at::set_num_threads(threads);
   for (std::size_t block = 0; block < one.size(); ++block) {
-    CHECK(one[block].kv_groups == three[block].kv_groups);
-    CHECK(one[block].query_heads == three[block].query_heads);
-    CHECK(one[block].channels == three[block].channels);
+    CHECK(one[block].parts.kv_groups == three[block].parts.kv_groups);
+    CHECK(one[block].parts.query_heads == three[block].parts.query_heads);
+    CHECK(one[block].parts.channels == three[block].parts.channels);
+    CHECK(one[block].outputs == three[block].outputs);
   }
 }
 
@@ -90,7 +129,7 @@ TEST_CASE("padding changes no taylor score", "[pipeline][property]") {
   const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
   TokenWindows padded = some_windows(3);  // ids of real tokens stand where padding is
   padded.lengths = {kLength, 9, 16};
-  const std::vector<PartScores> found = taylor_scores(model, padded, {}, {});
+  const std::vector<BlockGradients> found = taylor_scores(model, padded, {}, {});
   std::vector<PartScores> expected;
   const auto add = [](std::vector<double>& sums, const std::vector<double>& more) {
     sums.resize(more.size());
@@ -102,12 +141,12 @@ TEST_CASE("padding changes no taylor score", "[pipeline][property]") {
     alone.length = padded.lengths[static_cast<std::size_t>(window)];
     const auto ids = padded.window(window).first(static_cast<std::size_t>(alone.length));
     alone.ids.assign(ids.begin(), ids.end());
-    const std::vector<PartScores> own = taylor_scores(model, alone, {}, {});
+    const std::vector<BlockGradients> own = taylor_scores(model, alone, {}, {});
     expected.resize(own.size());
     for (std::size_t block = 0; block < own.size(); ++block) {
-      add(expected[block].kv_groups, own[block].kv_groups);
-      add(expected[block].query_heads, own[block].query_heads);
-      add(expected[block].channels, own[block].channels);
+      add(expected[block].kv_groups, own[block].parts.kv_groups);
+      add(expected[block].query_heads, own[block].parts.query_heads);
+      add(expected[block].channels, own[block].parts.channels);
     }
   }
   const auto check = [](const std::vector<double>& scores, const std::vector<double>& wanted) {
@@ -122,9 +161,9 @@ TEST_CASE("padding changes no taylor score", "[pipeline][property]") {
   REQUIRE(found.size() == expected.size());
   for (std::size_t block = 0; block < found.size(); ++block) {
     CAPTURE(block);
-    check(found[block].kv_groups, expected[block].kv_groups);
-    check(found[block].query_heads, expected[block].query_heads);
-    check(found[block].channels, expected[block].channels);
+    check(found[block].parts.kv_groups, expected[block].kv_groups);
+    check(found[block].parts.query_heads, expected[block].query_heads);
+    check(found[block].parts.channels, expected[block].channels);
   }
 }
 

@@ -199,6 +199,7 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
                        "- { id: a, recover: { train: weights, loss: cross-entropy, epochs: 2, "
                        "batch: 3, learning_rate: 0.0002, scale_learning_rate: 0.5%, held_out: 25%, "
                        "gate: 2%, samples: 40, phases: both, block_epochs: 4, "
+                       "block_batch: 2, code_learning_rate: 0.004, block_code_learning_rate: 3%, "
                        "block_learning_rate: 0.0003, block_scale_learning_rate: 0.2% } }\n"),
       "folder/r.ec.yaml");
   const auto& step = std::get<RecoverStep>(recipe.steps.at(1).action);
@@ -211,11 +212,14 @@ TEST_CASE("a recover step takes what it does not say from the calibration and th
   CHECK(step.choice.options.zeros == ZeroWeights::Keep);  // there is a mask
   CHECK(step.choice.options.phases == TrainingPhases::Both);
   CHECK(step.choice.options.blocks.epochs == 4);
+  CHECK(step.choice.options.blocks.batch == 2);
   CHECK(step.choice.options.blocks.learning_rate == 0.0003);
+  CHECK(step.choice.options.blocks.code_learning_rate == 0.03);
   CHECK(step.choice.options.blocks.scale_learning_rate == 0.002);
   CHECK(step.choice.options.epochs == 2);
   CHECK(step.choice.options.batch == 3);
   CHECK(step.choice.options.learning_rate == 0.0002);
+  CHECK(step.choice.options.code_learning_rate == 0.004);
   CHECK(step.choice.options.scale_learning_rate == 0.005);
   CHECK(step.choice.options.held_out_share == 0.25);
   CHECK(step.choice.options.seed == 5);
@@ -249,6 +253,12 @@ TEST_CASE("qat is a recover step behind the quantize step, with a gate when auto
   };
   CHECK(phases_of("always") == TrainingOptions{}.phases);
   CHECK(phases_of("always, qat_phases: blocks") == TrainingPhases::Blocks);
+  const auto activations_of = [&](const std::string& qat) {
+    return std::get<RecoverStep>(steps_of(qat)[1].action).choice.options.activations;
+  };
+  CHECK_FALSE(activations_of("always").has_value());
+  CHECK(activations_of("always, qat_activations: int8-per-block") ==
+        ActivationRounding::Int8PerBlock);
 }
 
 TEST_CASE("the same recipe as JSON reads the same", "[recipe]") {
@@ -435,6 +445,17 @@ TEST_CASE("a reconstruction has its own keys and the recipe's seed", "[recipe]")
   CHECK(cut.reconstruction.epochs == 7);
   CHECK(cut.reconstruction.learning_rate == 0.001);
   CHECK(cut.reconstruction.seed == 5);
+  const Recipe masked = parse_recipe(
+      "schema: edgecompress.recipe/v1\nname: r\nseed: 6\ncalibration: {text: c}\nsteps: [{id: m, "
+      "mask: {method: sparsegpt, pattern: 16x1, sparsity: 40%, allocation: loss, repair: "
+      "reconstruction, repair_epochs: 2}}]\n",
+      "r");
+  const auto& mask = std::get<MaskStep>(masked.steps.at(0).action);
+  CHECK(mask.repair == MaskRepair::Reconstruction);
+  CHECK(mask.allocation == MaskAllocation::Loss);
+  CHECK(mask.reconstruction.epochs == 2);
+  CHECK(mask.reconstruction.learning_rate == ReconstructionOptions{}.learning_rate);
+  CHECK(mask.reconstruction.seed == 6);
 }
 
 TEST_CASE("layers are left out by number or by name, and ratios spread over blocks", "[recipe]") {
@@ -459,6 +480,10 @@ TEST_CASE("layers are left out by number or by name, and ratios spread over bloc
   CHECK(mask.spread == 0.05);
   const Recipe one = parse_recipe(head + "- {id: d, drop_layers: {count: 3}}\n", "r");
   CHECK(std::get<DropLayersStep>(one.steps.at(0).action).count == 3);
+  CHECK((std::get<DropLayersStep>(one.steps.at(0).action).score == LayerScore::Influence));
+  const Recipe worth =
+      parse_recipe(head + "- {id: d, drop_layers: {count: 3, score: perplexity}}\n", "r");
+  CHECK((std::get<DropLayersStep>(worth.steps.at(0).action).score == LayerScore::Perplexity));
   const Recipe single = parse_recipe(head + "- {id: d, drop_layers: {layers: 3}}\n", "r");
   CHECK(std::get<DropLayersStep>(single.steps.at(0).action).layers == std::vector<std::int64_t>{3});
 }

@@ -56,6 +56,7 @@ inline Report sample_report() {
                                               .perplexity_before = 16.5,
                                               .perplexity_after = 15.75,
                                               .kept = true,
+                                              .activations = "int8-per-block",
                                               .gate = 0.01,
                                               .perplexity_increase = 0.0625,
                                               .blocks = {{.block = 3,
@@ -80,6 +81,7 @@ inline Report sample_report() {
       .kept_step = 12,
       .held_out_loss_before = 0.0625,
       .held_out_loss_after = 0.03125,
+      .activations = "int8-per-block",
       .gate = 0.01,
       .perplexity_increase = 0.0375,
       .curve =

@@ -46,13 +46,30 @@ TEST_CASE("a Hessian is the mean outer product of the inputs and symmetric", "[s
   CHECK((hessian.mean() - exact.mean(0)).abs().max().item<double>() < 1e-6);
 }
 
+TEST_CASE("shared Hessians take at most 40 % of the FLOPs of one full product for each layer",
+          "[stats]") {
+  struct Shape {
+    std::int64_t hidden;
+    std::int64_t ffn;
+  };
+  for (const Shape& shape : {Shape{512, 1152}, {768, 2048}, {2048, 5632}, {4096, 11008}}) {
+    CAPTURE(shape.hidden, shape.ffn);
+    // q, k, v share one; o has one; gate and up share one; down has one
+    const std::int64_t shared =
+        3 * Hessian::flops_per_token(shape.hidden) + Hessian::flops_per_token(shape.ffn);
+    const std::int64_t separate = 2 * (6 * shape.hidden * shape.hidden + shape.ffn * shape.ffn);
+    CHECK(static_cast<double>(shared) <= 0.4 * static_cast<double>(separate));
+    CHECK(shared >= 3 * shape.hidden * shape.hidden + shape.ffn * shape.ffn);
+  }
+}
+
 TEST_CASE("a Hessian is the same bytes for any number of threads", "[stats][property]") {
   const at::Tensor inputs = make_inputs();
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   Hessian one(kColumns);
   one.add(inputs);
-  const at::Tensor difference = at::randn({40, kColumns});
+  const at::Tensor difference = at::randn({300, kColumns});
   const double energy = output_energy(difference, one.matrix());
   for (const int threads : {2, 3}) {
     at::set_num_threads(threads);

@@ -37,7 +37,7 @@ struct Setup {
   }
 
   Reconstruction run(const ReconstructionOptions& options) {
-    return reconstruct_block(cut, {.inputs = inputs, .targets = wanted},
+    return reconstruct_block(cut, {}, {.inputs = inputs, .targets = wanted},
                              {.rotary = rotary, .target = {}}, options);
   }
 
@@ -65,6 +65,26 @@ TEST_CASE("a reconstruction that makes the block worse changes nothing", "[train
   CHECK(result.error_after == result.error_before);
   for (std::size_t i = 0; i < result.block.weights.size(); ++i) {
     CHECK(at::equal(result.block.weights[i], setup.cut.weights[i]));
+  }
+}
+
+TEST_CASE("what a mask drops stays dropped while the rest is trained", "[training]") {
+  Setup setup;
+  setup.cut = setup.dense;
+  KeptWeights kept;
+  for (const LinearKind kind : {LinearKind::Q, LinearKind::Up, LinearKind::Down}) {
+    at::Tensor& weight = setup.cut.weight(kind);
+    kept[kind] = at::rand(weight.sizes()) < 0.5;
+    weight = at::where(kept[kind], weight, 0.0F).contiguous();
+  }
+  const Reconstruction result = reconstruct_block(
+      setup.cut, kept, {.inputs = setup.inputs, .targets = setup.wanted},
+      {.rotary = setup.rotary, .target = {}}, {.epochs = 10, .learning_rate = 1e-3});
+  CHECK(setup.error(result.block) < setup.error(setup.cut));
+  for (const auto& [kind, keep] : kept) {
+    const at::Tensor& weight = result.block.weight(kind);
+    CHECK(weight.masked_select(keep.logical_not()).eq(0).all().item<bool>());
+    CHECK_FALSE(at::equal(weight, setup.cut.weight(kind)));
   }
 }
 

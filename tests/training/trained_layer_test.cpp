@@ -15,7 +15,8 @@ constexpr std::int64_t kColumns = 32;
 const QuantScheme kSymmetric{.bits = 4, .group_size = 16};
 const QuantScheme kAsymmetric{.bits = 4, .group_size = 16, .symmetry = Symmetry::Asymmetric};
 const QuantScheme kShortGroup{.bits = 4, .group_size = 20, .symmetry = Symmetry::Asymmetric};
-const TrainingOptions kTrainWeights{.part = TrainedPart::Weights, .learning_rate = 0.5};
+const TrainingOptions kTrainWeights{
+    .part = TrainedPart::Weights, .learning_rate = 0.5, .code_learning_rate = 2};
 
 std::span<const float> span_of(const at::Tensor& values) {
   return {values.data_ptr<float>(), static_cast<std::size_t>(values.numel())};
@@ -146,7 +147,7 @@ TEST_CASE("scales have LSQ's gradient", "[training][golden]") {
   const std::vector<Parameter> parameters = layer.parameters(options);
   {
     const at::NoGradGuard no_grad;
-    parameters[0].value.copy_(at::tensor(w).view({1, 1, 16}));
+    parameters[0].value.copy_(at::tensor(w).view({1, 1, 16}) / 0.5);  // in steps
   }
   std::vector<float> direction(16);
   for (std::size_t i = 0; i < 16; ++i) direction[i] = 1.0F + 0.1F * static_cast<float>(i);
@@ -159,7 +160,7 @@ TEST_CASE("scales have LSQ's gradient", "[training][golden]") {
     const double slope = inside ? std::nearbyint(v) - v : (v > 0 ? 7.0 : -8.0);
     of_scale += slope * static_cast<double>(direction[i]);
     CHECK(parameters[0].value.grad().view({-1})[static_cast<std::int64_t>(i)].item<float>() ==
-          (inside ? direction[i] : 0.0F));
+          (inside ? 0.5F * direction[i] : 0.0F));
   }
   // The parameter is the factor of the scale at the start, 0.5. 16 terms of at most 20.
   CHECK(std::abs(parameters[1].value.grad().item<double>() - 0.5 * of_scale) < 16 * 20 * 6e-8);
@@ -187,11 +188,11 @@ TEST_CASE("a weight starts where dense has it, or in the middle of a code that i
   options.zeros = ZeroWeights::Free;
   const RoundedLayer layer(matrix, weight, at::kCPU, options);
   CHECK(layer.weight().equal(values_of(matrix)));
-  const at::Tensor start = layer.parameters(options).front().value.view({kRows, kColumns});
   const at::Tensor steps = at::tensor(matrix.scales(), at::kFloat)
                                .view({kRows, 2, 1})
                                .expand({kRows, 2, 16})
                                .reshape({kRows, kColumns});
+  const at::Tensor start = layer.parameters(options).front().value.view({kRows, kColumns}) * steps;
   const at::Tensor own = ((values_of(matrix) - weight).abs() / steps).le(0.5);
   // A weight at the edge of its cell is taken a hundredth of a step inwards.
   CHECK((((start - weight).abs() / steps).le(0.011) | own.logical_not()).all().item<bool>());

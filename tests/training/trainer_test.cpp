@@ -123,6 +123,24 @@ TEST_CASE("when held-out windows say it is worse, nothing changes and the report
   CHECK(report.warnings[0].find("nothing was changed") != std::string::npos);
 }
 
+TEST_CASE("a held-out loss that rises at first does not end training", "[training]") {
+  Parabola parabola;
+  TrainingObjective objective = parabola.objective();
+  objective.loss = [&](WindowIndices) {  // highest at 3.7; x goes from 4 to about 3.25
+    const double x = parabola.x.item<double>();
+    return 1 - (x - 3.7) * (x - 3.7);
+  };
+  const TrainingReport report = train({{parabola.x, 0.1}}, objective, kSplit, 100, kOptions, {});
+  std::int64_t higher = 0;
+  for (const TrainingPoint& point : report.curve) {
+    higher += point.step > 0 && point.held_out_loss > report.held_out_loss_before ? 1 : 0;
+  }
+  CHECK(higher >= 3);
+  CHECK(report.steps_done == report.steps_planned);
+  CHECK(report.kept_step == report.steps_planned);
+  CHECK(report.held_out_loss_after < report.held_out_loss_before);
+}
+
 TEST_CASE("the best state on the way is kept", "[training]") {
   Parabola parabola{.right = 3.6};
   const TrainingReport report = trained(parabola, kOptions);

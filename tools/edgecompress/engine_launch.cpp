@@ -38,9 +38,31 @@ fs::path find_engine() {
                      " nor in ../libexec/edgecompress; install edgecompress again"));
 }
 
+/// Without AVX2, MKL takes other products than the ones whose bytes are promised.
+void refuse_old_processor() {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return;
+  throw Error(ErrorKind::Unsupported, "U-PROCESSOR",
+              "this processor has no AVX2, which the computing commands need; inspect, verify, "
+              "recipe, report and generate run without");
+#endif
+}
+
+/// MKL ends the process where there is no working folder.
+void refuse_deleted_folder() {
+  std::error_code error;
+  [[maybe_unused]] const fs::path folder = fs::current_path(error);
+  if (!error) return;
+  throw Error(ErrorKind::Missing, "F-OPEN",
+              concat("the working folder is gone (", error.message(),
+                     "); change to one that exists and run again"));
+}
+
 }  // namespace
 
 void start_engine(const std::vector<std::string>& arguments, int num_threads) {
+  refuse_old_processor();
+  refuse_deleted_folder();
   const fs::path engine = find_engine();
   for (const Variable& variable : kEnvironment) ::setenv(variable.name, variable.value, 1);
   ::setenv("OMP_NUM_THREADS", std::to_string(num_threads).c_str(), 1);

@@ -1,7 +1,13 @@
 #include "edgecompress/error_report.h"
 
+#include <cstdlib>
+#include <exception>
+#include <iostream>
 #include <new>
 #include <ostream>
+#include <system_error>
+
+#include <unistd.h>
 
 #include "edgecompress/github_actions.h"
 
@@ -13,7 +19,7 @@ namespace {
 constexpr const char* kTorchOutOfMemory = "DefaultCPUAllocator: ";
 
 int report_no_memory(std::ostream& err) {
-  err << "error[M-ALLOC]: out of memory; nothing was published" << std::endl;
+  err << "error[M-ALLOC]: out of memory; no unfinished output was published" << std::endl;
   return exit_code(ErrorKind::Memory);
 }
 
@@ -73,6 +79,10 @@ int run_reporting_errors(const std::function<int()>& body, std::ostream& err) {
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
     return report_no_memory(err);
+  } catch (const std::system_error& error) {
+    err << "error[F-SYSTEM]: the operating system refused what is needed: "
+        << printable(error.what()) << "; no unfinished output was published" << std::endl;
+    return exit_code(ErrorKind::Io);
   } catch (const std::exception& error) {
     const std::string text = error.what();
     if (text.find(kTorchOutOfMemory) != std::string::npos) return report_no_memory(err);
@@ -80,6 +90,14 @@ int run_reporting_errors(const std::function<int()>& body, std::ostream& err) {
         << printable(text.substr(0, text.find("\nException raised from"))) << std::endl;
     return 70;
   }
+}
+
+void report_uncaught_errors() {
+  std::set_terminate([] {
+    const std::exception_ptr thrown = std::current_exception();
+    if (!thrown) std::abort();
+    ::_exit(run_reporting_errors([&]() -> int { std::rethrow_exception(thrown); }, std::cerr));
+  });
 }
 
 }  // namespace edgecompress::cli

@@ -34,8 +34,7 @@ CLI::App* add_eval(CLI::App& app, EvalOptions& options) {
           "how the quantized layers round what they read: auto (as the folder says), none, "
           "int8-per-token, int8-per-tensor (as an artifact of int8-style dynamic), "
           "int8-per-block (as MatMulNBits at accuracy level 4)")
-      ->check(
-          CLI::IsMember({"auto", "none", "int8-per-token", "int8-per-tensor", "int8-per-block"}))
+      ->check(CLI::IsMember(kActivationChoiceNames))
       ->capture_default_str()
       ->excludes(artifact);
   command->add_option("--against", options.against,

@@ -86,6 +86,7 @@ CLI::App* add_generate(CLI::App& app, GenerateOptions& options) {
       ->add_option("--temperature", options.temperature,
                    "0: always the most likely token; larger: sample more freely")
       ->check(CLI::Range(0.0, 100.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command->add_option("--top-k", options.top_k, "sample from the k most likely tokens; 0: all")
       ->check(CLI::NonNegativeNumber)
@@ -94,6 +95,7 @@ CLI::App* add_generate(CLI::App& app, GenerateOptions& options) {
       ->add_option("--top-p", options.top_p,
                    "sample from the most likely tokens that together have this share")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command->add_option("--seed", options.seed, "of sampling")->capture_default_str();
   command

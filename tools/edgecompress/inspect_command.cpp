@@ -100,7 +100,8 @@ Json describe_artifact(const fs::path& folder) {
 }
 
 Json describe(const fs::path& path) {
-  if (fs::is_directory(path)) {
+  std::error_code ignored;  // whatever is no folder shows when it is opened as a file
+  if (fs::is_directory(path, ignored)) {
     return fs::exists(path / "model.onnx") ? describe_artifact(path) : describe_model(path);
   }
   return describe_safetensors(path);

@@ -7,6 +7,10 @@ namespace edgecompress::cli {
 /// write.
 void watch_signals();
 
+/// Puts something unwritable in the place of closed standard streams: else the first file that is
+/// opened would take it, and get what is printed.
+void occupy_closed_streams();
+
 /// Ends the process with the exit code of Error{Io} when a mapped input file loses pages that are
 /// read. watch_signals() does this too.
 void watch_lost_pages();

@@ -109,6 +109,7 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  cli::occupy_closed_streams();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away must not end a long run half way
   cli::watch_lost_pages();
   return cli::run_program(argc, argv, run);

@@ -8,6 +8,7 @@
 namespace edgecompress::cli {
 
 int run_program(int argc, char** argv, const ProgramBody& body) {
+  report_uncaught_errors();
   RunLog log;
   const int code =
       run_reporting_errors([&] { return body(arguments_of(argc, argv), log); }, std::cerr);

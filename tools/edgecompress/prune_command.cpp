@@ -23,22 +23,28 @@ StructuredScore parse_score(const std::string& name, std::uint64_t seed) {
 
 template <typename Repair>
 Repair parse_repair(const std::string& name) {
-  return name == "least-squares"   ? Repair::LeastSquares
-         : name == "dense-outputs" ? Repair::DenseOutputs
-                                   : Repair::None;
+  return name == "least-squares"    ? Repair::LeastSquares
+         : name == "dense-outputs"  ? Repair::DenseOutputs
+         : name == "reconstruction" ? Repair::Reconstruction
+                                    : Repair::None;
 }
 
 CutRepair repair_of(const PruneOptions& options, const StructuredScore& score) {
   if (options.repair.empty()) return default_repair(score);
-  if (options.repair == "reconstruction") return CutRepair::Reconstruction;
   return parse_repair<CutRepair>(options.repair);
 }
 
-ReconstructionOptions reconstruction_of(const PruneOptions& options) {
+ReconstructionOptions reconstruction_of(const std::optional<std::int64_t>& epochs,
+                                        const std::optional<double>& learning_rate,
+                                        std::uint64_t seed) {
   const ReconstructionOptions defaults;
-  return {.epochs = options.repair_epochs.value_or(defaults.epochs),
-          .learning_rate = options.repair_learning_rate.value_or(defaults.learning_rate),
-          .seed = options.seed};
+  return {.epochs = epochs.value_or(defaults.epochs),
+          .learning_rate = learning_rate.value_or(defaults.learning_rate),
+          .seed = seed};
+}
+
+bool trains(const PruneOptions& options) {
+  return options.repair == "reconstruction" || options.mask_repair == "reconstruction";
 }
 
 bool cuts_parts(const PruneOptions& options) {
@@ -105,7 +111,10 @@ HeadLists head_lists_of(const PruneOptions& options) {
 }
 
 DropLayersStep drop_layers_of(const PruneOptions& options) {
-  DropLayersStep step{.layers = options.dropped_layers, .count = options.drop_layers};
+  DropLayersStep step{
+      .layers = options.dropped_layers,
+      .count = options.drop_layers,
+      .score = options.drop_score == "perplexity" ? LayerScore::Perplexity : LayerScore::Influence};
   std::sort(step.layers.begin(), step.layers.end());
   if (std::adjacent_find(step.layers.begin(), step.layers.end()) != step.layers.end()) {
     throw Error(ErrorKind::Usage, "U-LAYER", "--drop-layer names a decoder block twice");
@@ -135,6 +144,17 @@ SparsityPattern mask_pattern_of(const PruneOptions& options) {
       concat("--mask: expected ", kMaskPatternForms, ", found \"", options.mask_pattern, "\""));
 }
 
+MaskAllocation mask_allocation_of(const PruneOptions& options) {
+  if (options.mask_allocation == "uniform") return MaskAllocation::Uniform;
+  if (std::holds_alternative<NofM>(mask_pattern_of(options))) {
+    throw Error(ErrorKind::Usage, "U-PATTERN",
+                concat("--mask-allocation ", options.mask_allocation,
+                       " beside an N:M pattern, which has one sparsity; choose another pattern or "
+                       "leave it uniform"));
+  }
+  return options.mask_allocation == "loss" ? MaskAllocation::Loss : MaskAllocation::Outliers;
+}
+
 bool has_cut(const PruneOptions& options) {
   return !options.ratio.empty() || cuts_parts(options) || !options.head_lists.empty();
 }
@@ -144,9 +164,13 @@ void refuse_unused_flags(const CLI::App& command, const PruneOptions& options) {
   if (!has_cut(options)) {
     refuse_idle_flags(command,
                       {"--target", "--score", "--repair", "--repair-epochs",
-                       "--repair-learning-rate", "--channel-multiple", "--seed"},
+                       "--repair-learning-rate", "--channel-multiple"},
                       "it is of a cut, which --ratio, --heads, --query-heads, --prune-heads or "
                       "--channels asks for");
+  }
+  if (options.drop_layers == 0) {
+    refuse_idle_flags(command, {"--drop-score"},
+                      "--drop-layers chooses blocks; --drop-layer names them");
   }
   if (cuts_parts(options) && options.ratio.empty()) {
     refuse_idle_flags(command, {"--target"},
@@ -161,14 +185,18 @@ void refuse_unused_flags(const CLI::App& command, const PruneOptions& options) {
                       "a uniform cut takes the same from every block; --allocation per-layer "
                       "does not");
   }
-  if (options.score != "random") {
-    refuse_idle_flags(command, {"--seed"}, "only --score random draws numbers");
+  if (options.mask_repair != "reconstruction") {
+    refuse_idle_flags(command, {"--mask-repair-epochs", "--mask-repair-learning-rate"},
+                      "only --mask-repair reconstruction trains");
+  }
+  if (options.score != "random" && !trains(options)) {
+    refuse_idle_flags(command, {"--seed"}, "only --score random and a reconstruction draw numbers");
   }
   if (options.mask_pattern.empty()) {
-    refuse_idle_flags(
-        command,
-        {"--mask-sparsity", "--mask-method", "--mask-repair", "--mask-allocation", "--mask-target"},
-        "it is of a mask, which --mask asks for");
+    refuse_idle_flags(command,
+                      {"--mask-sparsity", "--mask-method", "--mask-repair", "--mask-repair-epochs",
+                       "--mask-repair-learning-rate", "--mask-allocation", "--mask-target"},
+                      "it is of a mask, which --mask asks for");
   } else if (std::holds_alternative<NofM>(mask_pattern_of(options))) {
     refuse_idle_flags(command, {"--mask-sparsity"},
                       concat("--mask ", options.mask_pattern, " says itself how much it drops"));
@@ -186,8 +214,14 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
                       "share of the decoder blocks to cut away, for example 25%");
   command
       ->add_option("--drop-layers", options.drop_layers,
-                   "leave out so many decoder blocks, those that change the hidden states least")
+                   "leave out so many decoder blocks, those worth the least")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--drop-score", options.drop_score,
+                   "of --drop-layers: influence, what a block changes of the hidden states' "
+                   "direction; perplexity, what the model loses without it")
+      ->check(CLI::IsMember({"influence", "perplexity"}))
+      ->capture_default_str();
   command
       ->add_option("--drop-layer", options.dropped_layers,
                    "leave out this decoder block, counted from 0; may be given several times")
@@ -247,6 +281,7 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       ->add_option("--repair-learning-rate", options.repair_learning_rate,
                    "of --repair reconstruction, at the start")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(kNotNan)
       ->default_str(concat(ReconstructionOptions{}.learning_rate));
   command
       ->add_option("--channel-multiple", options.channel_multiple,
@@ -265,13 +300,27 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
   command
       ->add_option("--mask-repair", options.mask_repair,
                    "none; least-squares: solve every row for the unmasked layer's outputs on its "
-                   "support; dense-outputs: for the dense model's outputs or hidden states")
-      ->check(CLI::IsMember({"none", "least-squares", "dense-outputs"}))
+                   "support; dense-outputs: for the dense model's outputs or hidden states; "
+                   "reconstruction: least-squares, then train the kept weights of the whole block "
+                   "for the dense model's hidden states")
+      ->check(CLI::IsMember({"none", "least-squares", "dense-outputs", "reconstruction"}))
       ->capture_default_str();
   command
+      ->add_option("--mask-repair-epochs", options.mask_repair_epochs,
+                   "of --mask-repair reconstruction: times over the calibration text")
+      ->check(CLI::Range(1, 1000))
+      ->default_str(std::to_string(ReconstructionOptions{}.epochs));
+  command
+      ->add_option("--mask-repair-learning-rate", options.mask_repair_learning_rate,
+                   "of --mask-repair reconstruction, at the start")
+      ->check(CLI::Range(0.0, 1.0))
+      ->check(kNotNan)
+      ->default_str(concat(ReconstructionOptions{}.learning_rate));
+  command
       ->add_option("--mask-allocation", options.mask_allocation,
-                   "uniform, or outliers: blocks with more outstanding weights keep more (OWL)")
-      ->check(CLI::IsMember({"uniform", "outliers"}))
+                   "uniform; outliers: blocks with more outstanding weights keep more (OWL); loss: "
+                   "every matrix its own, the weights that cost the loss least go")
+      ->check(CLI::IsMember({"uniform", "outliers", "loss"}))
       ->capture_default_str();
   command->add_option("--mask-target", options.mask_targets,
                       "layers to mask, for example '*.mlp.*'; may be given several times");
@@ -310,7 +359,8 @@ Recipe prune_recipe(const PruneOptions& options) {
                      .parts = parts_of(options),
                      .heads_to_prune = head_lists_of(options),
                      .repair = repair_of(options, score),
-                     .reconstruction = reconstruction_of(options),
+                     .reconstruction = reconstruction_of(
+                         options.repair_epochs, options.repair_learning_rate, options.seed),
                      .channel_multiple = options.channel_multiple,
                      .allocation = options.allocation == "per-layer" ? CutAllocation::PerLayer
                                                                      : CutAllocation::Uniform,
@@ -325,14 +375,9 @@ Recipe prune_recipe(const PruneOptions& options) {
     if (options.mask_method == "wanda") mask.method = WandaMask{};
     if (options.mask_method == "sparsegpt") mask.method = SparseGptMask{};
     mask.repair = parse_repair<MaskRepair>(options.mask_repair);
-    if (options.mask_allocation == "outliers") {
-      mask.allocation = MaskAllocation::Outliers;
-      if (std::holds_alternative<NofM>(mask.pattern)) {
-        throw Error(ErrorKind::Usage, "U-PATTERN",
-                    "--mask-allocation outliers beside an N:M pattern, which has one sparsity; "
-                    "choose another pattern or leave it uniform");
-      }
-    }
+    mask.reconstruction = reconstruction_of(options.mask_repair_epochs,
+                                            options.mask_repair_learning_rate, options.seed);
+    mask.allocation = mask_allocation_of(options);
     recipe.steps.push_back({.id = "mask", .action = mask});
   }
   if (recipe.steps.empty()) {

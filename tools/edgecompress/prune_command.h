@@ -17,6 +17,7 @@ struct PruneOptions {
   ScoreFlags score_text;
   GateFlags gates;
   std::int64_t drop_layers = 0;              ///< 0: none
+  std::string drop_score = "influence";      ///< of drop_layers
   std::vector<std::int64_t> dropped_layers;  ///< by index
   std::string allocation = "uniform";
   std::int64_t protect_first = 0;
@@ -37,6 +38,8 @@ struct PruneOptions {
   std::string mask_sparsity = "50%";
   std::string mask_method = "magnitude";
   std::string mask_repair = "none";
+  std::optional<std::int64_t> mask_repair_epochs;
+  std::optional<double> mask_repair_learning_rate;
   std::string mask_allocation = "uniform";
   std::vector<std::string> mask_targets;
 };

@@ -122,7 +122,8 @@ void add_target_flags(CLI::App& command, QuantizeOptions& options) {
           .add_option("--target-bpw", options.target_bpw,
                       "the same, for at most so many bits a weight of the linear layers, scales "
                       "counted: 4.5")
-          ->check(CLI::PositiveNumber);
+          ->check(CLI::PositiveNumber)
+          ->check(kNotNan);
   size->excludes(bits);
   for (CLI::Option* const target : {size, bits}) {
     for (const char* const chosen : {"--bits", "--group-size", "--precision"}) {
@@ -143,7 +144,7 @@ void refuse_other_methods(const CLI::App& command, const QuantizeOptions& option
   only_with("hqq", {"--hqq-iterations"});
   if (options.method != "smoothquant") only_with("awq", {"--rounding"});
   if (options.qat == "never") {
-    refuse_idle_flags(command, {"--training", "--qat-phases"},
+    refuse_idle_flags(command, {"--training", "--qat-phases", "--qat-activations"},
                       "--qat is never, so nothing is trained");
   }
 }
@@ -161,6 +162,7 @@ RecoverStep qat_step(const QuantizeOptions& options) {
   step.choice.options.zeros = ZeroWeights::Free;
   if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
   step.choice.options.phases = training_phases_of_name(options.qat_phases);
+  step.choice.options.activations = activation_of_name(options.qat_activations);
   return step;
 }
 
@@ -204,6 +206,7 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
       ->add_option("--damping", options.damping,
                    "gptq: share of the Hessian's mean diagonal added to it")
       ->check(CLI::Range(0.0, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       ->add_option("--refine-rounds", options.refine_rounds,
@@ -268,6 +271,13 @@ CLI::App* add_quantize(CLI::App& app, QuantizeOptions& options) {
                    "what --qat trains: end-to-end, blocks (each on the dense block's outputs) or "
                    "both")
       ->check(CLI::IsMember(kTrainingPhaseNames))
+      ->capture_default_str();
+  command
+      ->add_option("--qat-activations", options.qat_activations,
+                   "how --qat rounds what quantized layers read: auto (as --activations says), "
+                   "none, int8-per-token, int8-per-tensor or int8-per-block (as MatMulNBits at "
+                   "accuracy level 4)")
+      ->check(CLI::IsMember(kActivationChoiceNames))
       ->capture_default_str();
   command->add_option("--training", options.training_text, "UTF-8 text that --qat trains on")
       ->default_str("the calibration text");

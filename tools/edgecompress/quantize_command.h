@@ -35,6 +35,7 @@ struct QuantizeOptions {
   std::string activations = "none";
   std::string qat = "never";
   std::string qat_phases = "end-to-end";
+  std::string qat_activations = "auto";
   std::filesystem::path training_text;  ///< empty: the calibration text
   std::vector<std::string> keep;        ///< patterns of modules that stay floating
 };

@@ -20,13 +20,26 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
       ->capture_default_str();
   command
       .add_option("--block-learning-rate", training.blocks.learning_rate,
-                  "of weights, while blocks are trained")
+                  "of weights of floating layers, while blocks are trained")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
+      ->capture_default_str();
+  command
+      .add_option("--block-code-learning-rate", training.blocks.code_learning_rate,
+                  "of weights behind codes, in steps of their grid, while blocks are trained")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
+      ->capture_default_str();
+  command
+      .add_option("--block-batch", training.blocks.batch,
+                  "windows of a step, while blocks are trained")
+      ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   command
       .add_option("--block-scale-learning-rate", training.blocks.scale_learning_rate,
                   "of scales, zero points and norms, while blocks are trained")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--train", options.part,
@@ -53,23 +66,39 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
       ->capture_default_str();
   command
       .add_option("--learning-rate", training.learning_rate,
-                  "of weights, at the start of the cosine schedule")
+                  "of weights of floating layers, at the start of the cosine schedule")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
+      ->capture_default_str();
+  command
+      .add_option("--code-learning-rate", training.code_learning_rate,
+                  "of weights behind codes, in steps of their grid")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--scale-learning-rate", training.scale_learning_rate,
                   "of scales and norms, as a share of their size")
       ->check(CLI::Range(1e-9, 1.0))
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--max-gradient-norm", training.max_gradient_norm,
                   "longer gradients are shortened to this length")
       ->check(CLI::PositiveNumber)
+      ->check(kNotNan)
       ->capture_default_str();
   command
       .add_option("--held-out", options.held_out,
                   "share of the windows that only judge: the state with their lowest loss is kept, "
                   "at most 64 windows")
+      ->capture_default_str();
+  command
+      .add_option("--activations", options.activations,
+                  "how quantized layers round what they read while training: auto (as the folder "
+                  "says), none, int8-per-token, int8-per-tensor (as an artifact of --int8-style "
+                  "dynamic) or int8-per-block (as MatMulNBits at accuracy level 4)")
+      ->check(CLI::IsMember(kActivationChoiceNames))
       ->capture_default_str();
   command.add_option("--seed", training.seed, "of the order of the windows")->capture_default_str();
 }
@@ -80,12 +109,14 @@ void refuse_unused_flags(const CLI::App& command, const RecoverOptions& options)
   const std::string given = concat("--phases is ", options.phases);
   if (!trains_blocks(phases)) {
     refuse_idle_flags(command,
-                      {"--block-epochs", "--block-learning-rate", "--block-scale-learning-rate"},
+                      {"--block-epochs", "--block-batch", "--block-learning-rate",
+                       "--block-code-learning-rate", "--block-scale-learning-rate"},
                       concat(given, ", so no block is trained by itself"));
   }
   if (!trains_whole(phases)) {
     refuse_idle_flags(command,
-                      {"--train", "--loss", "--epochs", "--learning-rate", "--scale-learning-rate"},
+                      {"--train", "--loss", "--epochs", "--batch", "--learning-rate",
+                       "--code-learning-rate", "--scale-learning-rate"},
                       concat(given, ", so the model is not trained as a whole"));
   }
 }
@@ -128,6 +159,7 @@ TrainingChoice training_choice(const RecoverOptions& options) {
   }
   choice.options.phases = training_phases_of_name(options.phases);
   choice.options.zeros = options.zeros == "keep" ? ZeroWeights::Keep : ZeroWeights::Free;
+  choice.options.activations = activation_of_name(options.activations);
   choice.options.held_out_share = parse_share(options.held_out, "--held-out");
   return choice;
 }

@@ -21,6 +21,7 @@ struct RecoverOptions {
   std::string loss = "auto";
   std::string zeros = "keep";
   std::string held_out = "10%";
+  std::string activations = "auto";
   TrainingOptions training;
 };
 

@@ -22,7 +22,8 @@ constexpr std::uint64_t kLargestReport = std::uint64_t{64} << 20;
 constexpr int kLimitPassed = 1;
 
 Report open_report(const fs::path& path) {
-  const fs::path file = fs::is_directory(path) ? path / "report.json" : path;
+  std::error_code ignored;  // whatever is no folder shows when it is opened as a file
+  const fs::path file = fs::is_directory(path, ignored) ? path / "report.json" : path;
   return read_report(read_text_file(file, kLargestReport), file.string());
 }
 

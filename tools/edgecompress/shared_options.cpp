@@ -1,6 +1,8 @@
 #include "edgecompress/shared_options.h"
 
 #include <charconv>
+#include <cmath>
+#include <cstdlib>
 
 #include "base/error.h"
 
@@ -100,6 +102,13 @@ void refuse_idle_flags(const CLI::App& command, std::initializer_list<const char
                 concat(flag, " would change nothing: ", why, "; leave it out"));
   }
 }
+
+const CLI::Validator kNotNan(
+    [](const std::string& text) {
+      const bool good = !std::isnan(std::strtod(text.c_str(), nullptr));
+      return good ? std::string() : concat("expected a number, found ", text);
+    },
+    std::string());
 
 double parse_share(const std::string& text, const std::string& flag) {
   const bool percent = text.ends_with('%');

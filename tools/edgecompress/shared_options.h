@@ -67,6 +67,9 @@ void add_override_flags(CLI::App& command, std::vector<std::string>& overrides);
 void refuse_idle_flags(const CLI::App& command, std::initializer_list<const char*> flags,
                        const std::string& why);
 
+/// To be asked beside CLI::Range and CLI::PositiveNumber of a real number, which let NaN pass.
+extern const CLI::Validator kNotNan;
+
 /// "20%" or "0.2" as a share. Throws Error{Usage} naming `flag` outside [0, 1).
 double parse_share(const std::string& text, const std::string& flag);
 

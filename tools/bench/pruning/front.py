@@ -27,6 +27,13 @@ PER_LAYER = ["--allocation", "per-layer"]
 MASK = ["--mask", "unstructured", "--mask-method"]
 SPARSEGPT = [*MASK, "sparsegpt"]
 SQUARES = ["--mask-repair", "least-squares"]
+TRAINED = ["--mask-repair", "reconstruction", "--mask-repair-learning-rate", "0.001"]
+BY_LOSS = ["--mask-allocation", "loss"]
+
+
+def blocks(shape):
+    return ["--mask", shape, "--mask-method", "sparsegpt"]
+
 
 # family, name, flags, the flag that takes the share
 METHODS = [
@@ -43,6 +50,7 @@ METHODS = [
     ("cut", "output-error, reconstruction", ["--score", "output-error", *RECONSTRUCTION], "--ratio"),
     ("cut", "output-error, per layer, reconstruction", ["--score", "output-error", *PER_LAYER, *RECONSTRUCTION], "--ratio"),
     ("cut", "whole blocks", [], "--drop-layers"),
+    ("cut", "whole blocks, by perplexity", ["--drop-score", "perplexity"], "--drop-layers"),
     ("mask", "magnitude", [*MASK, "magnitude"], "--mask-sparsity"),
     ("mask", "wanda", ["--mask", "per-row", "--mask-method", "wanda"], "--mask-sparsity"),
     ("mask", "sparsegpt", SPARSEGPT, "--mask-sparsity"),
@@ -50,10 +58,11 @@ METHODS = [
     ("mask", "sparsegpt, dense outputs", [*SPARSEGPT, "--mask-repair", "dense-outputs"], "--mask-sparsity"),
     ("mask", "sparsegpt, least squares, outliers", [*SPARSEGPT, *SQUARES, "--mask-allocation", "outliers"],
      "--mask-sparsity"),
-    ("mask", "sparsegpt 4x1 blocks, least squares", ["--mask", "4x1", "--mask-method", "sparsegpt", *SQUARES],
-     "--mask-sparsity"),
-    ("mask", "sparsegpt 16x1 blocks, least squares", ["--mask", "16x1", "--mask-method", "sparsegpt", *SQUARES],
-     "--mask-sparsity"),
+    ("mask", "sparsegpt, by loss, least squares", [*SPARSEGPT, *SQUARES, *BY_LOSS], "--mask-sparsity"),
+    *[("mask", f"sparsegpt {shape} blocks, {name}", [*blocks(shape), *flags], "--mask-sparsity")
+      for shape in ("4x1", "8x1", "16x1")
+      for name, flags in (("no repair", []), ("least squares", SQUARES), ("by loss, least squares", [*BY_LOSS, *SQUARES]),
+                          ("by loss, reconstruction", [*BY_LOSS, *TRAINED]))],
 ]
 COLUMNS = ["family", "method", "percent", "kept", "perplexity", "kl_divergence_nats"]
 WITHOUT_TEXT = {"random", "magnitude-l2", "magnitude"}
