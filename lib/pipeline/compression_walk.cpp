@@ -62,7 +62,9 @@ class Walk {
     for (std::int64_t block = first; block < blocks; ++block) {
       with_context(concat("compressing decoder block ", block), [&] {
         if (is_left_out(block, written)) return leave_out(block);
-        rounds_only() ? round_block(block) : walk_block({.source = block, .written = written});
+        plan_.rounds_only() && !texts_.evaluation
+            ? round_block(block)
+            : walk_block({.source = block, .written = written});
         ++written;
       });
       note(block + 1);
@@ -204,14 +206,6 @@ class Walk {
     for (std::size_t i = 0; i < stages_.size(); ++i) carry(stages_[i], history.after[i]);
     for (const LinearKind kind : kLinearKinds) report_layer({index.written, kind}, history);
     store(index.written, std::move(history));
-  }
-
-  /// Whether weights go to a grid without calibration and nothing is carried along: then no block
-  /// is needed in memory as floats.
-  bool rounds_only() const {
-    const auto* const step = step_of<QuantizeStep>(plan_.steps);
-    return step != nullptr && plan_.steps.size() == 1 && !texts_.evaluation &&
-           calibration_need(step->method) == CalibrationNeed::None;
   }
 
   void round_block(std::int64_t index) {

@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::uint64_t kFloat = 4;
 constexpr std::uint64_t kDouble = 8;
+// Of a weight that is rounded some rows at a time: its code in a byte, its share of scales and zero
+// points in groups of 16 and more.
+constexpr std::uint64_t kRoundedBytes = 2;
 // Measured on mini-llama, which needs some MiB itself: 138 MiB when it is rounded; the rest is for
 // workspaces of MKL and the allocator.
 constexpr std::uint64_t kProgram = std::uint64_t{256} << 20;
@@ -217,6 +220,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   const bool runs_texts = texts.calibration || texts.evaluation;
   MemoryNeed need{.program = kProgram};
   need.blocks = (stages + (scales_inputs(plan) ? 3 : 2)) * largest_block(config) * kFloat;
+  if (plan.rounds_only() && !runs_texts) need.blocks = kRoundedBytes * largest_block(config);
   const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size);
   need.tables = (runs_texts ? 9 : 4) * table;  // two tables as floats and one as codes, or one
   if (plan.needs_hessians() || plan.measures_grids()) {

@@ -404,4 +404,10 @@ TensorReport planned_tensor_report(const ModelFolder& model, const WalkPlan& pla
   return report;
 }
 
+bool WalkPlan::rounds_only() const {
+  const auto* const step = step_of<QuantizeStep>(steps);
+  return step != nullptr && steps.size() == 1 &&
+         calibration_need(step->method) == CalibrationNeed::None;
+}
+
 }  // namespace edgecompress

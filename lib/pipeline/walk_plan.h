@@ -50,6 +50,9 @@ struct WalkPlan {
     return cuts_for_dense_outputs || masks_for_dense_outputs || reconstructs_blocks;
   }
   bool measures_grids() const { return !measured_grids.empty(); }
+  /// Whether weights go to a grid without calibration and nothing is done before: then matrices are
+  /// rounded some rows at a time, unless a text is scored.
+  bool rounds_only() const;
   bool needs_text() const {
     return needs_survey || removed_by_perplexity > 0 || measures_grids() || needs_calibration();
   }

@@ -182,6 +182,21 @@ TEST_CASE("Llama-2-7B has the sizes of docs/cli.md", "[cli]") {
   }
 }
 
+TEST_CASE("a model that is only rounded is not held as floats, block by block", "[cli]") {
+  TempDir folder;
+  const auto peak = [&](const std::string& steps) {
+    const fs::path recipe =
+        folder.write("r.ec.yaml", "schema: edgecompress.recipe/v1\nname: r\nsteps:\n" + steps);
+    return output_of("plan " + recipe.string() + " --shape llama-2-7b --skip-time --json", folder)
+        .at("peak_memory_bytes")
+        .get<double>();
+  };
+  const std::string rounds = "  - { id: q, quantize: { method: rtn, weights: { bits: 4 } } }\n";
+  CHECK(peak(rounds) < 1.5 * 1024 * kMiB);
+  CHECK(peak("  - { id: m, mask: { method: magnitude, pattern: \"2:4\" } }\n" + rounds) >
+        3.0 * 1024 * kMiB);
+}
+
 TEST_CASE("a plan's time is measured here and now, and only when it is asked for", "[cli]") {
   TempDir folder;
   const std::string plan = "plan " + (write_recipe(folder).path() / "r.ec.yaml").string() + kModel;

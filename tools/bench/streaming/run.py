@@ -72,7 +72,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, help="a folder to take instead of a synthetic one")
     parser.add_argument("--edgecompress", type=pathlib.Path, default=ROOT / "build/release/bin/edgecompress")
     parser.add_argument("--work", type=pathlib.Path, help="where folders are written for the time of the run")
-    parser.add_argument("--max-memory", default="3GiB")
+    parser.add_argument("--max-memory", default="3GiB", help="what edgecompress is told to stay within")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.work) as temporary:
         work = pathlib.Path(temporary)
