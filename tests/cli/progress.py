@@ -18,6 +18,7 @@ from fcntl import ioctl
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 CLEAR = "\r\x1b[K"
 COLUMNS = 50
+SKIPPED = 77
 
 
 def quantize(program, work, name, *flags):
@@ -27,7 +28,11 @@ def quantize(program, work, name, *flags):
 
 def on_terminal(command, **environment):
     """What the command writes to a terminal of COLUMNS columns as stderr, and the second of its first byte."""
-    leader, follower = pty.openpty()
+    try:
+        leader, follower = pty.openpty()
+    except OSError as error:
+        print(f"skipped: this machine gives no pseudo-terminal ({error})")
+        sys.exit(SKIPPED)
     ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 25, COLUMNS, 0, 0))
     start = time.monotonic()
     run = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower,
