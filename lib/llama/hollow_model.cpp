@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <memory>
 
 #include <stdlib.h>
@@ -59,16 +58,6 @@ std::vector<TensorHeader> all_headers(const LlamaConfig& config, const WeightFor
   return headers;
 }
 
-/// Calls use(header, where its bytes begin in the file) for every tensor.
-void for_each_tensor(std::uint64_t data_start, const std::vector<TensorHeader>& headers,
-                     const std::function<void(const TensorHeader&, std::uint64_t)>& use) {
-  std::uint64_t offset = data_start;
-  for (const TensorHeader& header : headers) {
-    use(header, offset);
-    offset += static_cast<std::uint64_t>(num_elements(header.shape)) * dtype_bytes(header.dtype);
-  }
-}
-
 /// What a packed matrix says about its own shape is read when it is opened, and whether the head
 /// has the embedding's values is asked by exporters.
 void write_what_is_read(std::fstream& file, std::uint64_t data_start,
@@ -78,7 +67,8 @@ void write_what_is_read(std::fstream& file, std::uint64_t data_start,
   for (const auto& [module, shape] : model_matrices(config))
     shapes[module + ".weight_shape"] = shape;
   const bool marks_head = head == HeadValues::OfItsOwn && !config.tie_word_embeddings;
-  for_each_tensor(data_start, headers, [&](const TensorHeader& header, std::uint64_t offset) {
+  std::uint64_t offset = data_start;
+  for (const TensorHeader& header : headers) {
     file.seekp(static_cast<std::streamoff>(offset));
     if (const auto shape = shapes.find(header.name); shape != shapes.end()) {
       const std::int64_t values[2] = {shape->second.out_features, shape->second.in_features};
@@ -87,7 +77,8 @@ void write_what_is_read(std::fstream& file, std::uint64_t data_start,
                               header.name == concat(kHeadModule, ".weight_packed"))) {
       file.put(1);
     }
-  });
+    offset += static_cast<std::uint64_t>(num_elements(header.shape)) * dtype_bytes(header.dtype);
+  }
 }
 
 void write_weights(const fs::path& path, const LlamaConfig& config, const WeightForms& forms,

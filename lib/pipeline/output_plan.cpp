@@ -116,7 +116,8 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
         "are within the target, but those that layers of equal sensitivity would have");
   }
 
-  const HollowModel compressed(walk.output_config(), walk.forms, head_values(model), model.path());
+  const HeadValues head = head_values(model);
+  const HollowModel compressed(walk.output_config(), walk.forms, head, model.path());
   plan.checkpoint_bytes = static_cast<std::int64_t>(compressed.folder().store().total_bytes());
   plan.peak_disk_bytes =
       plan.checkpoint_bytes + static_cast<std::int64_t>(plan.memory.states - plan.states_in_memory);
@@ -134,8 +135,7 @@ OutputPlan plan_output(const ModelFolder& model, const Recipe& recipe, const Run
   plan.peak_disk_bytes += static_cast<std::int64_t>(plan.artifact->total());
   if (options.speed_test == SpeedTest::Run) {  // the dense model is exported to be timed
     exporting.activations.reset();
-    const HollowModel dense(model.config(), float_forms(model.config()), head_values(model),
-                            model.path());
+    const HollowModel dense(model.config(), float_forms(model.config()), head, model.path());
     plan.peak_disk_bytes += static_cast<std::int64_t>(plan_onnx(dense.folder(), exporting).total());
   }
   return plan;

@@ -14,44 +14,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path.insert(0, str(HERE.parent))
+from program_cost import measure, read_once, show  # noqa: E402
+
 LARGEST_MEMORY_RATIO = 1 / 4
 LARGEST_TIME_RATIO = 1 / 3
 
 
-class Cost:
-    def __init__(self, wall=0.0, cpu=0.0, memory=0.0):
-        self.wall, self.cpu, self.memory = wall, cpu, memory  # seconds, seconds, bytes
-
-    def then(self, other):
-        """One after the other."""
-        return Cost(self.wall + other.wall, self.cpu + other.cpu, max(self.memory, other.memory))
-
-
-def measure(call, log):
-    """Runs a program to its end."""
-    with open(log, "wb") as output:
-        start = time.monotonic()
-        process = subprocess.Popen(list(map(str, call)), stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - start
-    if status != 0:
-        sys.exit(f"{' '.join(map(str, call))} failed:\n{pathlib.Path(log).read_text()[-3000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-
 def folder_bytes(folder):
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def read_once(folder):
-    for file in folder.iterdir():
-        with file.open("rb", buffering=0) as opened:
-            while opened.read(1 << 24):
-                pass
 
 
 def edgecompress_costs(program, model, work):
@@ -74,10 +48,6 @@ def builder_costs(python, model, work):
     size = folder_bytes(artifact)
     shutil.rmtree(artifact)
     return cost, size
-
-
-def show(name, cost):
-    print(f"{name:24} {cost.wall:8.1f} s wall {cost.cpu:8.1f} s CPU {cost.memory / 2**20:8.0f} MiB", flush=True)
 
 
 def one_round(arguments, model, work):

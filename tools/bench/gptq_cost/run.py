@@ -21,37 +21,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path.insert(0, str(HERE.parent))
+from program_cost import measure, read_once, show  # noqa: E402
+
 MAKE_LLAMA = HERE.parent / "export_cost/make_llama.py"
 LARGEST_RATIO = 1 / 2
 GROUP_SIZE = 128
-
-
-class Cost:
-    def __init__(self, wall, cpu, memory):
-        self.wall, self.cpu, self.memory = wall, cpu, memory  # seconds, seconds, bytes
-
-
-def measure(call, log):
-    """Runs a program to its end."""
-    with open(log, "wb") as output:
-        start = time.monotonic()
-        process = subprocess.Popen(list(map(str, call)), stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - start
-    if status != 0:
-        sys.exit(f"{' '.join(map(str, call))} failed:\n{pathlib.Path(log).read_text()[-3000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-
-def read_once(folder):
-    for file in folder.iterdir():
-        with file.open("rb", buffering=0) as opened:
-            while opened.read(1 << 24):
-                pass
 
 
 def write_tokens(path, vocabulary, samples, length):
@@ -78,10 +56,6 @@ def llm_compressor_cost(arguments, model, tokens, work):
                    work / "llm-compressor.log")
     shutil.rmtree(output)
     return cost
-
-
-def show(name, cost):
-    print(f"{name:24} {cost.wall:8.1f} s wall {cost.cpu:8.1f} s CPU {cost.memory / 2**20:8.0f} MiB", flush=True)
 
 
 def one_round(arguments, model, tokens, work):

@@ -16,6 +16,9 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path.insert(0, str(HERE.parent))
+from program_cost import measure, read_once, show  # noqa: E402
+
 LARGEST_MEMORY = 3 << 30
 PIECE = 1 << 24
 RECIPE = """schema: edgecompress.recipe/v1
@@ -35,27 +38,15 @@ def forget(folder):
 
 
 def run(program, model, work, max_memory):
-    """Wall seconds, CPU seconds, peak bytes of resident memory."""
     (work / "streaming.ec.yaml").write_text(RECIPE)
-    call = [program, "run", work / "streaming.ec.yaml", "--model", model, "-o", work / "artifact", "--skip-check",
-            "--skip-speed-test", "--max-memory", max_memory]
-    with open(work / "log", "wb") as log:
-        start = time.monotonic()
-        process = subprocess.Popen(list(map(str, call)), stdout=log, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - start
-    if status != 0:
-        sys.exit((work / "log").read_text()[-3000:])
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return measure([program, "run", work / "streaming.ec.yaml", "--model", model, "-o", work / "artifact", "--skip-check",
+                    "--skip-speed-test", "--max-memory", max_memory], work / "log")
 
 
 def copy_seconds(model, written_bytes, target):
     """Reading every file of the model once, and writing `written_bytes`."""
     start = time.monotonic()
-    for path in sorted(model.iterdir()):
-        with path.open("rb", buffering=0) as file:
-            while file.read(PIECE):
-                pass
+    read_once(model)
     read = time.monotonic() - start
     piece = os.urandom(PIECE)
     with target.open("wb", buffering=0) as file:
@@ -81,14 +72,14 @@ def main():
             model = work / "model"
             subprocess.run([sys.executable, HERE.parent / "export_cost/make_llama.py", model, "--size", arguments.size], check=True)
         forget(model)
-        wall, cpu, memory = run(arguments.edgecompress, model, work, arguments.max_memory)
+        cost = run(arguments.edgecompress, model, work, arguments.max_memory)
         written = sum(path.stat().st_size for path in (work / "artifact").iterdir())
         forget(model)
         read_seconds, write_seconds = copy_seconds(model, written, work / "copy")
-        print(f"edgecompress run {wall:.1f} s wall, {cpu:.1f} s CPU, peak {memory / 2**20:.0f} MiB, {written / 1e9:.2f} GB written")
-        print(f"reading the model {read_seconds:.1f} s, writing as many bytes {write_seconds:.1f} s; "
-              f"wall time of the run over both: {wall / (read_seconds + write_seconds):.2f}")
-    sys.exit(0 if memory <= LARGEST_MEMORY else 1)
+        show("edgecompress run", cost)
+        print(f"reading the model {read_seconds:.1f} s, writing {written / 1e9:.2f} GB as the run did {write_seconds:.1f} s; "
+              f"wall time of the run over both: {cost.wall / (read_seconds + write_seconds):.2f}")
+    sys.exit(0 if cost.memory <= LARGEST_MEMORY else 1)
 
 
 if __name__ == "__main__":
