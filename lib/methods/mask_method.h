@@ -25,7 +25,14 @@ enum class MaskRepair {
                    ///< writes to them, before the mask is chosen; needs calibration
   Reconstruction,  ///< LeastSquares, then the kept weights of all linear layers of the block are
                    ///< trained for the dense model's hidden states behind it; needs calibration
+  WithRounding,    ///< the GPTQ step behind the mask makes up for dropped weights and for rounding
+                   ///< in one pass (arXiv 2301.00774, section 3.5)
 };
+
+/// Whether a repair solves each row on its support before anything is rounded.
+constexpr bool solves_rows(MaskRepair repair) {
+  return repair != MaskRepair::None && repair != MaskRepair::WithRounding;
+}
 
 /// How a sparsity is spread over the model.
 enum class MaskAllocation {

@@ -338,7 +338,12 @@ class BlockCompression {
     }
     const auto& quantize = std::get<QuantizeStep>(step.action);
     const auto* const form = std::get_if<QuantizedForm>(&context_.plan.forms.at(module));
-    if (form == nullptr) return layer;
+    if (form == nullptr) {
+      if (layer.unmasked.defined()) {
+        layer.fallbacks.emplace_back("no repair of the mask: the layer is not quantized");
+      }
+      return layer;
+    }
     layer.activation = {.rounding = form->activations};
     return quantize_layer(std::move(layer), inputs, form->scheme, quantize.method,
                           context_.compute.num_threads);

@@ -61,6 +61,15 @@ struct Masker {
   }
 };
 
+/// 1 = keep; nothing without a mask.
+std::span<const std::uint8_t> bytes_of(const at::Tensor& keep) {
+  if (!keep.defined()) return {};
+  ensure(keep.is_contiguous() && keep.scalar_type() == at::kBool, "a contiguous mask");
+  static_assert(sizeof(bool) == 1);
+  return {reinterpret_cast<const std::uint8_t*>(keep.data_ptr<bool>()),
+          static_cast<std::size_t>(keep.numel())};
+}
+
 /// The Hessian in float with a mean diagonal of 1, so that no product leaves float's range.
 at::Tensor relative_hessian(const at::Tensor& hessian) {
   const double mean = hessian.diagonal().mean().item<double>();
@@ -121,15 +130,17 @@ struct LayerQuantizer {
         .factor = values_of(upper),
         .order = factor->order,
         .mean_square = {mean_square.data_ptr<double>(), static_cast<std::size_t>(columns())}};
-    GptqResult result = quantize_gptq(values_of(layer.weight), rows(), columns(), scheme, gptq,
-                                      options.clip, {}, num_threads);
+    const at::Tensor& wanted = layer.unmasked.defined() ? layer.unmasked : layer.weight;
+    const at::Tensor keep = layer.keep.defined() ? layer.keep.contiguous() : layer.keep;
+    GptqResult result = quantize_gptq(values_of(wanted), rows(), columns(), scheme, gptq,
+                                      options.clip, bytes_of(keep), num_threads);
     layer.clipped_share =
         static_cast<double>(result.num_clipped) / static_cast<double>(layer.weight.numel());
     if (options.refine_rounds == 0) return std::move(result.matrix);
     const at::Tensor damped =
         damp(inputs->hessian(), factor->damping).matrix.to(at::kFloat).contiguous();
-    return refine(values_of(layer.weight), result.matrix, values_of(damped), factor->order, {},
-                  options.refine_rounds, num_threads)
+    return refine(values_of(wanted), result.matrix, values_of(damped), factor->order,
+                  bytes_of(keep), options.refine_rounds, num_threads)
         .matrix;
   }
   QuantizedMatrix operator()(const AwqOptions& options) const {
@@ -183,7 +194,8 @@ LayerState mask_layer(LayerState layer, GroupInputs* inputs, const MaskStep& ste
   if (step.repair == MaskRepair::DenseOutputs) aim_at_dense(layer, *inputs);
   const at::Tensor dense = layer.weight;
   std::visit(Masker{layer, inputs, step.pattern}, step.method);
-  if (step.repair != MaskRepair::None) repair_mask(layer, dense, *inputs);
+  if (solves_rows(step.repair)) repair_mask(layer, dense, *inputs);
+  if (step.repair == MaskRepair::WithRounding) layer.unmasked = dense;
   layer.weight = rounded_to(layer.weight, dtype).contiguous();
   return layer;
 }

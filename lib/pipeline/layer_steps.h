@@ -53,6 +53,7 @@ struct LayerState {
   at::Tensor dense = {};           ///< what `weight` stands for: before masks and rounding
   at::Tensor wanted_outputs = {};  ///< E[y x^T] to aim at, [out, in] double; or undefined
   at::Tensor keep = {};            ///< bool, true = keep; undefined without a mask
+  at::Tensor unmasked = {};        ///< `weight` before a mask that is repaired with the rounding
   std::optional<QuantizedMatrix> codes = {};  ///< after a quantize step
   ActivationScheme activation = {};           ///< how it rounds its inputs
   std::optional<int> damping_rung = {};       ///< 0: as asked for; the larger one of the steps

@@ -251,7 +251,7 @@ class TimeProbe {
 
   void add(const MaskStep& step, const LlamaConfig& config) {
     const auto touches = [&](const std::string& module) { return targets(step.targets, module); };
-    const bool solves = step.repair != MaskRepair::None;
+    const bool solves = solves_rows(step.repair);
     const int power = solves                                                                   ? 3
                       : calibration_need(step.method, step.repair) == CalibrationNeed::Hessian ? 2
                                                                                                : 1;

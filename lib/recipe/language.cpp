@@ -177,6 +177,8 @@ constexpr std::int64_t kLargestCount = 1'000'000;
 
 constexpr std::array<std::string_view, 4> kRepairs{"none", "least-squares", "dense-outputs",
                                                    "reconstruction"};
+constexpr std::array<std::string_view, 5> kMaskRepairs{"none", "least-squares", "dense-outputs",
+                                                       "reconstruction", "with-rounding"};
 constexpr Field kRepairField{.key = "repair", .kind = FieldKind::Choice, .choices = kRepairs};
 constexpr Field kRepairEpochsField{
     .key = "repair_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000};
@@ -218,7 +220,7 @@ constexpr std::array kMaskFields{
           .choices = kMaskNames},
     Field{.key = "pattern", .kind = FieldKind::MaskPattern, .presence = Presence::Required},
     Field{.key = "sparsity", .kind = FieldKind::Share},
-    kRepairField,
+    Field{.key = "repair", .kind = FieldKind::Choice, .choices = kMaskRepairs},
     kRepairEpochsField,
     kRepairLearningRateField,
     Field{.key = "allocation", .kind = FieldKind::Choice, .choices = kMaskAllocations},

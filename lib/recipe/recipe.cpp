@@ -41,6 +41,7 @@ class StepReader {
       out.push_back(std::move(read));
       if (step.has("quantize")) add_qat(step.object("quantize"), out);
     }
+    if (open_repair_) refuse_open_repair(*open_repair_);
     return out;
   }
 
@@ -84,13 +85,25 @@ class StepReader {
     }
     const ObjectReader body = step.object(named[0]);
     check_order(named[0], step.at(named[0]));
+    const std::optional<SourceSpan> waiting = std::exchange(open_repair_, std::nullopt);
     if (named[0] == "drop_layers") out.action = read_drop_layers(body, step.at("drop_layers"));
     if (named[0] == "prune") out.action = read_prune(body);
     if (named[0] == "mask") out.action = read_mask(body);
     if (named[0] == "quantize") out.action = read_quantize(body);
     if (named[0] == "recover") out.action = read_recover(body, step.at("recover"));
     if (named[0] == "export") out.action = read_export(body);
+    const auto* const quantize = std::get_if<QuantizeStep>(&out.action);
+    if (waiting &&
+        (quantize == nullptr || !std::holds_alternative<GptqOptions>(quantize->method))) {
+      refuse_open_repair(*waiting);
+    }
     return true;
+  }
+
+  void refuse_open_repair(const SourceSpan& at) {
+    contradiction(at, "repair: with-rounding without gptq right behind the mask",
+                  "its pass makes up for the dropped weights: add `quantize: {method: gptq}` as "
+                  "the next step, or use least-squares");
   }
 
   /// drop_layers once, then prune, then mask, then quantize once, then recover once, then export
@@ -274,6 +287,10 @@ class StepReader {
   MaskStep read_mask(const ObjectReader& body) {
     MaskStep step{.method = read_mask_method(body), .pattern = {}};
     step.repair = read_repair<MaskRepair>(body);
+    if (body.text("repair", "") == "with-rounding") {
+      step.repair = MaskRepair::WithRounding;
+      open_repair_ = body.at("repair");
+    }
     step.reconstruction = read_reconstruction(body);
     const bool by_repair = calibration_need(step.method, MaskRepair::None) == CalibrationNeed::None;
     check_calibration(calibration_need(step.method, step.repair), body,
@@ -544,6 +561,7 @@ class StepReader {
   const Recipe& recipe_;
   bool has_calibration_;
   std::map<std::string, SourceSpan> ids_;
+  std::optional<SourceSpan> open_repair_;  // of the step read last, where a mask waits for gptq
   bool dropped_ = false;
   bool pruned_ = false;
   bool masked_ = false;

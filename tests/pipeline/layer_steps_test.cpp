@@ -159,6 +159,30 @@ TEST_CASE("a repaired mask loses less of the output than the mask alone", "[pipe
   CHECK(loss(MaskRepair::LeastSquares) < 0.7 * loss(MaskRepair::None));
 }
 
+TEST_CASE("a mask repaired with the rounding loses less than one rounded as it is", "[pipeline]") {
+  at::manual_seed(14);
+  const at::Tensor inputs = at::matmul(at::randn({500, 32}), at::randn({32, 32}));
+  GroupInputs group({.norm = inputs.square().sum(0).sqrt(),
+                     .deviation = {},
+                     .hessian = at::matmul(inputs.t(), inputs).to(at::kDouble) / 500});
+  const at::Tensor weight = at::randn({16, 32});
+  const QuantScheme scheme{.bits = 4, .group_size = 32};
+  const auto loss = [&](const MaskMethod& method, MaskRepair repair) {
+    const MaskStep step{.method = method, .pattern = PerRow{.sparsity = 0.5}, .repair = repair};
+    LayerState layer{.weight = weight, .dense = weight};
+    layer = mask_layer(std::move(layer), &group, step, DType::F32);
+    layer = quantize_layer(std::move(layer), &group, scheme, GptqOptions{}, 1);
+    CHECK(layer.weight.masked_select(layer.keep.logical_not()).eq(0).all().item<bool>());
+    CHECK(layer.keep.sum().item<std::int64_t>() == 16 * 16);
+    return at::matmul(inputs, (layer.weight - weight).t()).square().sum().item<double>();
+  };
+  CHECK(loss(MagnitudeMask{}, MaskRepair::WithRounding) <
+        0.6 * loss(MagnitudeMask{}, MaskRepair::None));
+  CHECK(loss(WandaMask{}, MaskRepair::WithRounding) < 0.8 * loss(WandaMask{}, MaskRepair::None));
+  CHECK(loss(WandaMask{}, MaskRepair::LeastSquares) <
+        1.05 * loss(WandaMask{}, MaskRepair::WithRounding));
+}
+
 TEST_CASE("a mask repaired for the dense outputs aims at them, not at the layer's own",
           "[pipeline]") {
   at::manual_seed(13);

@@ -407,6 +407,16 @@ const std::vector<Refusal>& refusals() {
        "R17",
        "4:51",
        {"repair_epochs without repair: reconstruction"}},
+      {with_head("calibration: {text: c}\nsteps:\n- {id: a, mask: {method: magnitude, pattern: "
+                 "2:4, repair: with-rounding}}\n- {id: q, quantize: {method: rtn}}\n"),
+       "R17",
+       "5:51",
+       {"repair: with-rounding without gptq right behind the mask", "least-squares"}},
+      {with_head("calibration: {text: c}\nsteps:\n- {id: a, mask: {method: magnitude, pattern: "
+                 "2:4, repair: with-rounding}}\n"),
+       "R17",
+       "5:51",
+       {"repair: with-rounding without gptq right behind the mask"}},
       {steps("- {id: a, prune: {score: activation, ratio: 10%}}\n"),
        "R17",
        "4:26",
