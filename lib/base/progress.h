@@ -14,7 +14,8 @@ struct ProgressEvent {
   std::string note = {};   ///< what else is worth seeing, for example "loss 2.31"
 };
 
-/// Called from the thread that runs the work. May throw to stop it.
+/// One call at a time, from the thread that runs the work or one that helps it. May throw to stop
+/// the work.
 using Progress = std::function<void(const ProgressEvent&)>;
 
 }  // namespace edgecompress

@@ -1,6 +1,7 @@
 #include "verify/verify_folder.h"
 
 #include <algorithm>
+#include <mutex>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -33,8 +34,31 @@ void refuse_no_folder(const fs::path& path) {
   throw Error(ErrorKind::Missing, "F-OPEN", concat(path.string(), " is not a folder"));
 }
 
+/// What has been hashed of all files, by several threads.
+class HashedBytes {
+ public:
+  HashedBytes(std::uint64_t total, const Progress& progress)
+      : total_mib_(mib_of(total)), progress_(progress) {}
+
+  void add(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    done_ += bytes;
+    progress_({.stage = "hash MiB", .done = mib_of(done_), .total = total_mib_});
+  }
+
+ private:
+  static std::int64_t mib_of(std::uint64_t bytes) {
+    return static_cast<std::int64_t>((bytes + (std::uint64_t{1} << 20) - 1) >> 20);
+  }
+
+  const std::int64_t total_mib_;
+  const Progress& progress_;
+  std::mutex mutex_;
+  std::uint64_t done_ = 0;
+};
+
 /// Pages are given back behind the hash: a folder may be larger than the memory.
-std::string hash_of(const MappedFile& file) {
+std::string hash_of(const MappedFile& file, HashedBytes& hashed) {
   Sha256 hash;
   std::span<const std::byte> rest = file.bytes();
   while (!rest.empty()) {
@@ -42,14 +66,15 @@ std::string hash_of(const MappedFile& file) {
     hash.add(piece);
     file.drop(piece);
     rest = rest.subspan(piece.size());
+    hashed.add(piece.size());
   }
   return hash.hex_digest();
 }
 
 class Verifier {
  public:
-  Verifier(fs::path folder, int num_threads)
-      : folder_(std::move(folder)), num_threads_(num_threads) {}
+  Verifier(fs::path folder, int num_threads, const Progress& progress)
+      : folder_(std::move(folder)), num_threads_(num_threads), progress_(progress) {}
 
   Verification run(const std::optional<fs::path>& source) {
     if (read_manifest()) {
@@ -94,10 +119,11 @@ class Verifier {
     std::vector<std::pair<std::string, ManifestEntry>> files(manifest_.files.begin(),
                                                              manifest_.files.end());
     std::vector<std::optional<VerifyProblem>> found(files.size());
+    HashedBytes hashed(result_.bytes, progress_);
     parallel_for(static_cast<std::int64_t>(files.size()), 1, num_threads_,
                  [&](std::int64_t index, std::int64_t) {
                    const auto at = static_cast<std::size_t>(index);
-                   found[at] = check_file(files[at].first, files[at].second);
+                   found[at] = check_file(files[at].first, files[at].second, hashed);
                  });
     for (std::optional<VerifyProblem>& each : found) {
       if (each) result_.problems.push_back(std::move(*each));
@@ -105,8 +131,8 @@ class Verifier {
     result_.checks.push_back("size and SHA-256 of every file in the manifest");
   }
 
-  std::optional<VerifyProblem> check_file(const std::string& name,
-                                          const ManifestEntry& entry) const {
+  std::optional<VerifyProblem> check_file(const std::string& name, const ManifestEntry& entry,
+                                          HashedBytes& hashed) const {
     const fs::path path = folder_ / name;
     const fs::file_status status = fs::symlink_status(path);
     if (!fs::exists(status)) return VerifyProblem{"V2", name, "is missing"};
@@ -120,7 +146,7 @@ class Verifier {
             "V3", name,
             concat("has ", file.bytes().size(), " bytes; the manifest says ", entry.size_bytes)};
       }
-      const std::string hash = hash_of(file);
+      const std::string hash = hash_of(file, hashed);
       if (hash == entry.sha256) return std::nullopt;
       return VerifyProblem{"V4", name,
                            concat("has the SHA-256 ", hash, "; the manifest says ", entry.sha256)};
@@ -172,11 +198,14 @@ class Verifier {
       holds("V8", kReportName, [&] { check_artifact_hashes(report_.at("artifact")); });
     }
     if (!model_) return;
-    for (const Json& tensor : report_.at("tensors")) {
-      holds("V8", kReportName, [&] { recount(tensor); });
+    const Json& tensors = report_.at("tensors");
+    const auto count = static_cast<std::int64_t>(tensors.size());
+    for (std::int64_t i = 0; i < count; ++i) {
+      holds("V8", kReportName, [&] { recount(tensors.at(static_cast<std::size_t>(i))); });
+      progress_({.stage = "count zeros", .done = i + 1, .total = count});
     }
-    result_.checks.push_back(concat("shapes and zeros of ", report_.at("tensors").size(),
-                                    " tensors, counted again, against the report"));
+    result_.checks.push_back(
+        concat("shapes and zeros of ", count, " tensors, counted again, against the report"));
   }
 
   void check_artifact_hashes(const Json& artifact) {
@@ -245,6 +274,7 @@ class Verifier {
 
   const fs::path folder_;
   const int num_threads_;
+  const Progress& progress_;
   Manifest manifest_;
   std::optional<ModelFolder> model_;
   Json report_;
@@ -254,10 +284,10 @@ class Verifier {
 }  // namespace
 
 Verification verify_folder(const fs::path& folder, const std::optional<fs::path>& source,
-                           int num_threads) {
+                           int num_threads, const Progress& progress) {
   refuse_no_folder(folder);
   if (source) refuse_no_folder(*source);
-  return Verifier(folder, num_threads).run(source);
+  return Verifier(folder, num_threads, progress).run(source);
 }
 
 }  // namespace edgecompress

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/progress.h"
+
 namespace edgecompress {
 
 /// One way in which a folder is not what its run wrote. Codes: docs/cli.md.
@@ -36,6 +38,7 @@ struct Verification {
 /// Throws   Error{Missing} when `folder` or `source` is no folder.
 /// Cost     reads every byte of the folder about twice; a few rows of a matrix in memory.
 Verification verify_folder(const std::filesystem::path& folder,
-                           const std::optional<std::filesystem::path>& source, int num_threads);
+                           const std::optional<std::filesystem::path>& source, int num_threads,
+                           const Progress& progress);
 
 }  // namespace edgecompress

@@ -26,8 +26,8 @@ def quantize(program, work, name, *flags):
             "--text", SOURCE / "calibration/evaluation.txt", "--windows", "8", *flags]
 
 
-def on_terminal(command, **environment):
-    """What the command writes to a terminal of COLUMNS columns as stderr, and the second of its first byte."""
+def on_terminal(command, results_too=False, **environment):
+    """What the command writes to a terminal of COLUMNS columns as stderr, or as stdout too, and the second of its first byte."""
     try:
         leader, follower = pty.openpty()
     except OSError as error:
@@ -35,7 +35,8 @@ def on_terminal(command, **environment):
         sys.exit(SKIPPED)
     ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 25, COLUMNS, 0, 0))
     start = time.monotonic()
-    run = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=follower,
+    run = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=follower if results_too else subprocess.DEVNULL,
+                           stderr=follower,
                            env={**os.environ, "TERM": "xterm", **environment})
     os.close(follower)
     shown, first = b"", None
@@ -73,6 +74,11 @@ def main():
         check("some steps are shown with their pace", any(re.search(r" \d+/\d+.* (each|a second)", line) for line in lines), shown)
         check("it is cleared at the end", shown.endswith(CLEAR), shown)
         print(f"the first byte came after {first * 1000:.0f} ms")  # for people: a time is no test
+        for command, first_result in ((quantize(program, work, "table"), "stage "),
+                                      ([program, "verify", work / "living"], "checked: ")):
+            shown, _ = on_terminal(command, results_too=True)
+            check(f"{command[1]}'s results stand on lines of their own", CLEAR + first_result in shown, shown)
+            check(f"{command[1]} lives before them", " MiB" in shown.partition(CLEAR + first_result)[0], shown)
         shown, _ = on_terminal(quantize(program, work, "dumb"), TERM="dumb")
         check("a dumb terminal gets plain lines", "\x1b" not in shown, shown)
         shown, _ = on_terminal(quantize(program, work, "quiet", "-q"))

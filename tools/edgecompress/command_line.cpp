@@ -225,28 +225,32 @@ std::optional<Command> parse_command_line(const std::vector<std::string>& argume
   return run;
 }
 
-std::filesystem::path log_file_of(const Command& command) {
+namespace {
+
+/// Nothing for commands that are done at once.
+std::optional<MessageFlags> messages_of(const Command& command) {
   return std::visit(
-      [](const auto& options) -> std::filesystem::path {
-        if constexpr (requires { options.compute; }) return options.compute.log_file;
+      [](const auto& options) -> std::optional<MessageFlags> {
+        if constexpr (requires { options.compute; }) return options.compute.messages;
+        if constexpr (requires { options.messages; }) return options.messages;
         return {};
       },
       command);
 }
 
+}  // namespace
+
+std::filesystem::path log_file_of(const Command& command) {
+  return messages_of(command).value_or(MessageFlags{}).log_file;
+}
+
 ProgressLine::Style progress_style_of(const Command& command) {
-  return std::visit(
-      [](const auto& options) {
-        if constexpr (requires { options.compute; }) {
-          if (options.compute.quiet) return ProgressLine::Style::None;
-          const ProgressLine::Style style =
-              ProgressLine::style_of(options.compute.progress, ::isatty(STDERR_FILENO) != 0);
-          const bool for_people = style != ProgressLine::Style::Json;
-          return options.compute.verbose && for_people ? ProgressLine::Style::Every : style;
-        }
-        return ProgressLine::Style::None;
-      },
-      command);
+  const std::optional<MessageFlags> flags = messages_of(command);
+  if (!flags || flags->quiet) return ProgressLine::Style::None;
+  const ProgressLine::Style style =
+      ProgressLine::style_of(flags->progress, ::isatty(STDERR_FILENO) != 0);
+  const bool for_people = style != ProgressLine::Style::Json;
+  return flags->verbose && for_people ? ProgressLine::Style::Every : style;
 }
 
 std::vector<std::string> arguments_of(int argc, char** argv) {

@@ -220,6 +220,7 @@ int print_recipe_plan(const Recipe& recipe, const cli::OutputFlags& output,
 
 struct Work {
   const std::vector<std::string>& arguments;
+  cli::ProgressLine& line;
   const Progress& progress;
 
   /// Runs body(options), which writes a folder and returns the report. Returns the exit code.
@@ -229,11 +230,15 @@ struct Work {
     RunOptions run = run_options(output, compute, arguments, gates);
     print_interrupted(output);
     try {
-      return print_report(body(run), output, run);
+      const Report report = body(run);
+      line.clear();
+      return print_report(report, output, run);
     } catch (const Error& error) {
+      line.clear();
       if (error.kind() != ErrorKind::Conflict) print_kept(output);
       throw;
     } catch (...) {
+      line.clear();
       print_kept(output);
       throw;
     }
@@ -296,14 +301,18 @@ struct Work {
     if (options.windows > 0) request.windows.max_count = options.windows;
     request.compute.activations = activation_of_name(options.activations);
     if (options.window_order == "first") request.windows.order = WindowOrder::First;
-    return print_scores(run_eval(request, progress), options);
+    const EvalResult result = run_eval(request, progress);
+    line.clear();
+    return print_scores(result, options);
   }
   int operator()(const cli::InspectOptions& options) const {
     cli::run_inspect(options, std::cout);
     return 0;
   }
   int operator()(const cli::VerifyOptions& options) const {
-    return cli::run_verify(options, std::cout);
+    const Verification verification = cli::verify(options, progress);
+    line.clear();
+    return cli::print_verification(verification, options, std::cout);
   }
   int operator()(const cli::PlanCommandOptions& options) const { return run_plan(options); }
   int operator()(const cli::ReportCommandOptions& options) const {
@@ -364,7 +373,7 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
     cli::stop_if_interrupted();
   };
   try {
-    return std::visit(Work{arguments, progress}, *command);
+    return std::visit(Work{arguments, line, progress}, *command);
   } catch (const cli::Interrupted& interrupted) {
     std::cerr << "stopped; nothing was published" << std::endl;
     return 128 + interrupted.signal;

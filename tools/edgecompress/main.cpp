@@ -64,6 +64,24 @@ struct Preflight {
   }
 };
 
+void open_log(const cli::Command& command, const std::vector<std::string>& arguments,
+              cli::RunLog& log) {
+  const std::filesystem::path file = cli::log_file_of(command);
+  if (file.empty()) return;
+  log.open(file);
+  log.begin(arguments);
+}
+
+int verify(const cli::Command& command, const cli::VerifyOptions& options, cli::RunLog& log) {
+  cli::ProgressLine line(log.screen(), cli::progress_style_of(command));
+  const Verification verification = cli::verify(options, [&](const ProgressEvent& event) {
+    line.show(event);
+    log.show(event);
+  });
+  line.clear();
+  return cli::print_verification(verification, options, std::cout);
+}
+
 int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
   const std::optional<cli::Command> command = cli::parse_command_line(arguments, std::cout);
   if (!command) return 0;
@@ -71,8 +89,9 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
     cli::run_inspect(*inspect, std::cout);
     return 0;
   }
-  if (const auto* verify = std::get_if<cli::VerifyOptions>(&*command)) {
-    return cli::run_verify(*verify, std::cout);
+  if (const auto* verification = std::get_if<cli::VerifyOptions>(&*command)) {
+    open_log(*command, arguments, log);
+    return verify(*command, *verification, log);
   }
   if (const auto* recipe = std::get_if<cli::RecipeCommandOptions>(&*command)) {
     return cli::run_recipe_command(*recipe, std::cout, std::cerr);
@@ -96,11 +115,7 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
     cli::run_limits(*limits, std::cout);
     return 0;
   }
-  const std::filesystem::path log_file = cli::log_file_of(*command);
-  if (!log_file.empty()) {
-    log.open(log_file);
-    log.begin(arguments);
-  }
+  open_log(*command, arguments, log);
   const int num_threads = std::visit(Preflight{}, *command);
   cli::ProgressLine::show_start(log.screen(), cli::progress_style_of(*command));
   cli::start_engine(arguments, num_threads);

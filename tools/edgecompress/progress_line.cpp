@@ -58,7 +58,9 @@ std::int64_t resident_bytes() {
 ProgressLine::ProgressLine(std::ostream& out, Style style)
     : out_(out), style_(style), start_(Clock::now()), last_shown_(start_), stage_start_(start_) {}
 
-ProgressLine::~ProgressLine() {
+ProgressLine::~ProgressLine() { clear(); }
+
+void ProgressLine::clear() {
   if (style_ == Style::Terminal) out_ << kClearLine << std::flush;
 }
 

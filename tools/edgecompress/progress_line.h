@@ -27,6 +27,9 @@ class ProgressLine {
 
   void show(const ProgressEvent& event);
 
+  /// Takes the living line away, before something else is printed.
+  void clear();
+
   /// On a terminal a line that stands until the engine shows its first step, for the engine takes a
   /// moment to load. Nothing in other styles.
   static void show_start(std::ostream& out, Style style);

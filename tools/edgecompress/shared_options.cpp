@@ -20,6 +20,10 @@ void add_compute_flags(CLI::App& command, ComputeFlags& flags) {
   command.add_option("--dtype", flags.dtype, "type of products: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  add_message_flags(command, flags.messages);
+}
+
+void add_message_flags(CLI::App& command, MessageFlags& flags) {
   command
       .add_option("--progress", flags.progress,
                   "auto, tty (one living line), plain, json (an event per line) or none")

@@ -11,16 +11,22 @@
 
 namespace edgecompress::cli {
 
-/// Flags of every command that computes.
-struct ComputeFlags {
-  int threads = 0;                ///< 0: all that the process may use
-  std::string device = "cpu";     ///< "cpu" or "cuda"
-  std::string max_memory;         ///< "8GiB", "75%"; empty: default_memory_budget()
-  std::string dtype = "f32";      ///< of products: "f32" or "bf16"
+/// Flags of every command that may take long.
+struct MessageFlags {
   std::string progress = "auto";  ///< as ProgressLine::style_of takes it
   bool quiet = false;
   bool verbose = false;
   std::filesystem::path log_file;  ///< empty: none
+};
+void add_message_flags(CLI::App& command, MessageFlags& flags);
+
+/// Flags of every command that computes.
+struct ComputeFlags {
+  int threads = 0;             ///< 0: all that the process may use
+  std::string device = "cpu";  ///< "cpu" or "cuda"
+  std::string max_memory;      ///< "8GiB", "75%"; empty: default_memory_budget()
+  std::string dtype = "f32";   ///< of products: "f32" or "bf16"
+  MessageFlags messages;
 };
 void add_compute_flags(CLI::App& command, ComputeFlags& flags);
 

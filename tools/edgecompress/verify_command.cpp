@@ -6,7 +6,6 @@
 
 #include "base/parallel.h"
 #include "edgecompress/error_report.h"
-#include "verify/verify_folder.h"
 
 namespace edgecompress::cli {
 namespace {
@@ -50,6 +49,7 @@ CLI::App* add_verify(CLI::App& app, VerifyOptions& options) {
       ->check(CLI::Range(1, 1024))
       ->default_str("all");
   command->add_flag("--json", options.json, "print JSON on stdout");
+  add_message_flags(*command, options.messages);
   command->footer(
       "Examples:\n"
       "  edgecompress verify out\n"
@@ -57,11 +57,15 @@ CLI::App* add_verify(CLI::App& app, VerifyOptions& options) {
   return command;
 }
 
-int run_verify(const VerifyOptions& options, std::ostream& out) {
+Verification verify(const VerifyOptions& options, const Progress& progress) {
   std::optional<std::filesystem::path> source;
   if (!options.source.empty()) source = options.source;
-  const Verification verification = verify_folder(
-      options.folder, source, options.threads > 0 ? options.threads : available_threads());
+  return verify_folder(options.folder, source,
+                       options.threads > 0 ? options.threads : available_threads(), progress);
+}
+
+int print_verification(const Verification& verification, const VerifyOptions& options,
+                       std::ostream& out) {
   if (options.json) {
     print_json(verification, options, out);
   } else {
