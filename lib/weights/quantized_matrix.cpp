@@ -69,4 +69,21 @@ void QuantizedMatrix::dequantize_rows(std::int64_t begin, std::int64_t end,
   }
 }
 
+std::int64_t QuantizedMatrix::count_zeros() const {
+  const std::int64_t length = scheme_.group_length(columns_);
+  const std::int64_t groups = scheme_.groups_per_row(columns_);
+  std::int64_t zeros = 0;
+  for (std::int64_t at = 0; at < rows_ * groups; ++at) {
+    const std::int64_t first = at % groups * length;
+    const std::int64_t count = std::min(length, columns_ - first);
+    const std::int8_t* const code = codes_.data() + at / groups * columns_ + first;
+    const int zero_point = zero_points_.empty() ? 0 : zero_points_[static_cast<std::size_t>(at)];
+    const auto zero = static_cast<std::int8_t>(zero_point);
+    std::int32_t some = 0;
+    for (std::int64_t i = 0; i < count; ++i) some += code[i] == zero ? 1 : 0;
+    zeros += some;
+  }
+  return zeros;
+}
+
 }  // namespace edgecompress

@@ -31,6 +31,9 @@ class QuantizedMatrix {
   /// Writes the real values of rows [begin, end) to `out`, [end - begin, columns] row-major.
   void dequantize_rows(std::int64_t begin, std::int64_t end, std::span<float> out) const;
 
+  /// Weights whose real value is 0.
+  std::int64_t count_zeros() const;
+
  private:
   std::int64_t rows_;
   std::int64_t columns_;

@@ -45,6 +45,31 @@ TEST_CASE("16-bit bytes are those of the standard", "[weights][golden]") {
   CHECK(word(1) == 0xC000);
 }
 
+TEST_CASE("every binary16 value is read exactly, many or few at once", "[weights]") {
+  std::vector<std::byte> bytes(2 * 65536);
+  for (std::size_t i = 0; i < 65536; ++i) {
+    bytes[2 * i] = static_cast<std::byte>(i & 0xFF);
+    bytes[2 * i + 1] = static_cast<std::byte>(i >> 8);
+  }
+  std::vector<float> together(65536);
+  floats_from_bytes(bytes, DType::F16, together);
+  std::int64_t different = 0;
+  for (std::size_t i = 0; i < 65536; ++i) {
+    const int exponent = static_cast<int>(i >> 10 & 31);
+    const auto fraction = static_cast<float>(i & 1023);
+    const float magnitude =
+        exponent == 0 ? fraction * 0x1p-24F : std::ldexp(1024 + fraction, exponent - 25);
+    const float value = i < 32768 ? magnitude : -magnitude;
+    float alone = 0;
+    floats_from_bytes(std::span(bytes).subspan(2 * i, 2), DType::F16, std::span(&alone, 1));
+    const bool finite = exponent < 31;
+    const bool good = finite ? alone == value && together[i] == value
+                             : std::isnan(alone) == (fraction > 0) && !std::isfinite(together[i]);
+    different += good && std::signbit(alone) == std::signbit(together[i]) ? 0 : 1;
+  }
+  CHECK(different == 0);
+}
+
 TEST_CASE("rounding moves a value by at most half a step of its type", "[weights][property]") {
   const auto [dtype, half_step] = GENERATE(table<DType, float>(
       {{DType::F16, 0x1p-11F}, {DType::BF16, 0x1p-8F}}));  // relative: 10 and 7 bits of fraction

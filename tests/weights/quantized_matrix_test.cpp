@@ -27,6 +27,12 @@ TEST_CASE("real = scale * (code - zero point), group by group", "[weights]") {
         std::vector<float>{-4.5F, -4.0F, -3.5F, -6.0F, -4.0F, -0.75F, -1.0F, -1.25F, -1.0F, 0.0F});
 }
 
+TEST_CASE("a weight is zero where its code is the zero point", "[weights]") {
+  CHECK(sample().count_zeros() == 1);
+  CHECK(QuantizedMatrix(2, 3, {8, 0, Symmetry::Symmetric}, {0, 127, 1, 0, 0, 4}, {0.5F, 3.0F}, {})
+            .count_zeros() == 3);
+}
+
 TEST_CASE("some rows are the rows of all", "[weights]") {
   std::vector<float> out(5);
   sample().dequantize_rows(1, 2, out);
