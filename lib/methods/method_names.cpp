@@ -31,6 +31,14 @@ static_assert(kQuantizeMethods.size() == std::variant_size_v<QuantizeMethod>);
 static_assert(kMaskMethods.size() == std::variant_size_v<MaskMethod>);
 static_assert(kStructuredScores.size() == std::variant_size_v<StructuredScore>);
 
+/// names: of an enumeration's values, in their order.
+template <typename Enum, typename Names>
+std::optional<Enum> value_of_name(const Names& names, std::string_view name) {
+  const auto* const found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<Enum>(found - names.begin());
+}
+
 }  // namespace
 
 bool scales_inputs(const QuantizeMethod& method) {
@@ -48,10 +56,12 @@ std::string_view method_name(const StructuredScore& score) {
   return kStructuredScores.at(score.index()).name;
 }
 
-TrainingPhases training_phases_of_name(std::string_view name) {
-  const auto* const found = std::find(kTrainingPhaseNames.begin(), kTrainingPhaseNames.end(), name);
-  ensure(found != kTrainingPhaseNames.end(), "a name of training phases");
-  return static_cast<TrainingPhases>(found - kTrainingPhaseNames.begin());
+std::optional<StructuredTarget> structured_target_of_name(std::string_view name) {
+  return value_of_name<StructuredTarget>(kStructuredTargetNames, name);
+}
+
+std::optional<TrainingPhases> training_phases_of_name(std::string_view name) {
+  return value_of_name<TrainingPhases>(kTrainingPhaseNames, name);
 }
 
 CutRepair default_repair(const StructuredScore& score) {

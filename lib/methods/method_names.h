@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,8 +16,11 @@ std::string_view method_name(const QuantizeMethod& method);
 std::string_view method_name(const MaskMethod& method);
 std::string_view method_name(const StructuredScore& score);
 
-/// name: one of kTrainingPhaseNames.
-TrainingPhases training_phases_of_name(std::string_view name);
+/// Nothing when no phases have this name.
+std::optional<TrainingPhases> training_phases_of_name(std::string_view name);
+
+/// Nothing when no target has this name.
+std::optional<StructuredTarget> structured_target_of_name(std::string_view name);
 
 /// Whether a method multiplies columns of weights, and divides what gives their inputs.
 bool scales_inputs(const QuantizeMethod& method);

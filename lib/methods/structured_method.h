@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -64,7 +66,16 @@ constexpr bool aims_at_dense(CutRepair repair) {
 }
 
 /// What the removal ratio is a share of.
-enum class StructuredTarget { Parameters, Flops };
+enum class StructuredTarget {
+  Parameters,  ///< of the decoder blocks' linear layers
+  Flops,       ///< the same layers' and the attention products'
+  Bytes,       ///< of all weights as they are stored after the last step
+  DecodeTime,  ///< of those that a decoded token reads, by which its time is bound
+};
+
+/// By their values.
+inline constexpr std::array<std::string_view, 4> kStructuredTargetNames{"parameters", "flops",
+                                                                        "bytes", "decode-time"};
 
 /// How a ratio is spread over the decoder blocks.
 enum class CutAllocation {
@@ -90,7 +101,7 @@ using HeadLists = std::map<std::int64_t, std::vector<std::int64_t>>;
 struct StructuredCut {
   StructuredScore score = MagnitudeScore{};
   StructuredTarget target = StructuredTarget::Parameters;
-  double ratio = 0.2;  ///< of the decoder blocks' linear parameters or FLOPs, 0..1
+  double ratio = 0.2;                    ///< of the target, 0..1
   std::optional<PartShares> parts = {};  ///< instead of target and ratio
   HeadLists heads_to_prune = {};         ///< beside parts: instead of their shares of heads
   CutRepair repair = CutRepair::None;

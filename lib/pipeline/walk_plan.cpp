@@ -9,6 +9,7 @@
 #include "llama/weight_layout.h"
 #include "methods/method_names.h"
 #include "pipeline/block_decisions.h"
+#include "pipeline/cut_target.h"
 #include "pipeline/export_run.h"
 #include "pipeline/grid_choice.h"
 #include "prune/allocation.h"
@@ -245,14 +246,44 @@ class Planner {
         step.cut.allocation == CutAllocation::PerLayer) {
       resolve_taylor(config);
     }
-    const std::vector<CutWidths> widths =
-        widths_of(step, config, surveys_of(plan_.source_blocks, survey_.blocks), sequence_length_);
+    const std::vector<CutWidths> widths = widths_after(step.cut, config);
     plan_.widths.emplace(id, widths);
     config = with_widths(std::move(config), widths);
     raise(plan_.cut_need, calibration_need(step.cut));
     if (step.cut.allocation == CutAllocation::PerLayer) plan_.sizes_need_survey = true;
     if (aims_at_dense(step.cut.repair)) plan_.cuts_for_dense_outputs = true;
     if (step.cut.repair == CutRepair::Reconstruction) plan_.reconstructs_blocks = true;
+  }
+
+  std::vector<CutWidths> widths_after(const StructuredCut& cut, const LlamaConfig& config) const {
+    const std::vector<BlockSurvey> surveys = surveys_of(plan_.source_blocks, survey_.blocks);
+    const auto widths = [&](const StructuredCut& with_ratio) {
+      return widths_of({with_ratio}, config, surveys, sequence_length_);
+    };
+    if (!counts_bytes(cut.target)) return widths(cut);
+    const StructuredCut in_parameters =
+        cut_for_bytes(cut, bytes_for(cut.target, config), [&](const StructuredCut& with_ratio) {
+          return bytes_for(cut.target, with_widths(config, widths(with_ratio)));
+        });
+    return widths(in_parameters);
+  }
+
+  /// Of the matrices of `config` on the grids that the recipe gives them.
+  std::int64_t bytes_for(StructuredTarget target, const LlamaConfig& config) const {
+    std::vector<Step> steps = recipe_.steps;
+    for (Step& step : steps) {
+      auto* const quantize = std::get_if<QuantizeStep>(&step.action);
+      if (quantize != nullptr) {
+        *quantize = with_precision_rule(std::move(*quantize), named_matrices(config));
+      }
+    }
+    std::int64_t bytes = 0;
+    for (const auto& [module, shape] : model_matrices(config)) {
+      const bool looked_up = module == kEmbeddingModule && !config.tie_word_embeddings;
+      if (target == StructuredTarget::DecodeTime && looked_up) continue;
+      bytes += stored_bytes(module, shape, form_of(module, config, steps));
+    }
+    return bytes;
   }
 
   /// The scores are of the dense model's parts: a step that finds others cannot use them.

@@ -183,13 +183,12 @@ constexpr Field kRepairField{.key = "repair", .kind = FieldKind::Choice, .choice
 constexpr Field kRepairEpochsField{
     .key = "repair_epochs", .kind = FieldKind::Integer, .low = 1, .high = 1000};
 constexpr Field kRepairLearningRateField{.key = "repair_learning_rate", .kind = FieldKind::Share};
-constexpr std::array<std::string_view, 2> kCutTargets{"parameters", "flops"};
 constexpr std::array<std::string_view, 2> kCutAllocations{"uniform", "per-layer"};
 constexpr std::array<std::string_view, 3> kMaskAllocations{"uniform", "outliers", "loss"};
 constexpr std::int64_t kLargestLayer = 9999;  // config.json may name 10000
 constexpr std::array kPruneFields{
     Field{.key = "score", .kind = FieldKind::Choice, .choices = kScoreNames},
-    Field{.key = "target", .kind = FieldKind::Choice, .choices = kCutTargets},
+    Field{.key = "target", .kind = FieldKind::Choice, .choices = kStructuredTargetNames},
     Field{.key = "ratio", .kind = FieldKind::Share},
     Field{.key = "heads", .kind = FieldKind::Share},
     Field{.key = "query_heads", .kind = FieldKind::Share},

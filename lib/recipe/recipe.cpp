@@ -169,7 +169,7 @@ class StepReader {
   }
 
   void read_amount(const ObjectReader& body, StructuredCut& cut) {
-    if (body.text("target", "") == "flops") cut.target = StructuredTarget::Flops;
+    cut.target = structured_target_of_name(body.text("target", "parameters")).value_or(cut.target);
     cut.ratio = body.share("ratio", cut.ratio);
     cut.heads_to_prune = body.head_lists("heads_to_prune");
     const bool by_lists = body.has("heads_to_prune");
@@ -486,7 +486,7 @@ class StepReader {
           body.text("loss", "") == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
     }
     TrainingOptions& options = choice.options;
-    if (body.has("phases")) options.phases = training_phases_of_name(body.text("phases", ""));
+    options.phases = training_phases_of_name(body.text("phases", "")).value_or(options.phases);
     BlockTrainingOptions& blocks = options.blocks;
     blocks.epochs = body.integer("block_epochs", blocks.epochs);
     blocks.batch = body.integer("block_batch", blocks.batch);
@@ -516,9 +516,8 @@ class StepReader {
     }
     RecoverStep step = read_recover(ObjectReader(nullptr), body.at("qat"));
     if (qat == "auto") step.gate = kDefaultRecoveryGate;
-    if (body.has("qat_phases")) {
-      step.choice.options.phases = training_phases_of_name(body.text("qat_phases", ""));
-    }
+    TrainingPhases& phases = step.choice.options.phases;
+    phases = training_phases_of_name(body.text("qat_phases", "")).value_or(phases);
     step.choice.options.activations = activation_of_name(body.text("qat_activations", "auto"));
     recovered_ = true;
     steps.push_back({.id = concat(steps.back().id, "-qat"), .action = std::move(step)});

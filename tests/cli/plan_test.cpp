@@ -274,5 +274,22 @@ TEST_CASE("only where it decides shapes does the text make sizes uncertain", "[c
             .size() == 1);
 }
 
+TEST_CASE("a cut by bytes leaves no more bytes than it says", "[cli]") {
+  const TempDir folder;
+  const auto left = [&](const std::string& flags) {
+    const CommandRun run = run_command(
+        "prune --model tests/models/mini-llama -o out --score "
+        "magnitude-l2 --dry-run --json " +
+            flags,
+        folder);
+    REQUIRE(run.exit_code == 0);
+    const nlohmann::json plan = nlohmann::json::parse(run.out);
+    return plan.at("bytes_after").get<double>() / plan.at("bytes_before").get<double>();
+  };
+  CHECK(left("--ratio 20% --target bytes") <= 0.8);
+  CHECK(left("--ratio 20% --target bytes") > 0.77);
+  CHECK(left("--ratio 20%") > 0.8);  // of the blocks' parameters, so fewer of all bytes
+}
+
 }  // namespace
 }  // namespace edgecompress

@@ -251,8 +251,11 @@ CLI::App* add_prune(CLI::App& app, PruneOptions& options) {
       "be given several times");
   command->add_option("--channels", options.channels,
                       "instead of --ratio: share of the FFN channels");
-  command->add_option("--target", options.target, "what --ratio counts: parameters or flops")
-      ->check(CLI::IsMember({"parameters", "flops"}))
+  command
+      ->add_option("--target", options.target,
+                   "what --ratio is a share of: the decoder blocks' parameters or flops, the bytes "
+                   "of all weights, or decode-time: the bytes that a decoded token reads")
+      ->check(CLI::IsMember(kStructuredTargetNames))
       ->capture_default_str();
   command
       ->add_option(
@@ -353,8 +356,7 @@ Recipe prune_recipe(const PruneOptions& options) {
         {.id = "prune",
          .action = PruneStep{
              .cut = {.score = score,
-                     .target = options.target == "flops" ? StructuredTarget::Flops
-                                                         : StructuredTarget::Parameters,
+                     .target = structured_target_of_name(options.target).value(),
                      .ratio = parse_share_or_none(options.ratio, "--ratio"),
                      .parts = parts_of(options),
                      .heads_to_prune = head_lists_of(options),

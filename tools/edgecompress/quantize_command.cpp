@@ -161,7 +161,7 @@ RecoverStep qat_step(const QuantizeOptions& options) {
   }
   step.choice.options.zeros = ZeroWeights::Free;
   if (options.qat == "auto") step.gate = kDefaultRecoveryGate;
-  step.choice.options.phases = training_phases_of_name(options.qat_phases);
+  step.choice.options.phases = training_phases_of_name(options.qat_phases).value();
   step.choice.options.activations = activation_of_name(options.qat_activations);
   return step;
 }

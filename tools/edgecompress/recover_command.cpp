@@ -105,7 +105,7 @@ void add_training_flags(CLI::App& command, RecoverOptions& options) {
 
 /// Flags of a phase that is not asked for.
 void refuse_unused_flags(const CLI::App& command, const RecoverOptions& options) {
-  const TrainingPhases phases = training_phases_of_name(options.phases);
+  const TrainingPhases phases = training_phases_of_name(options.phases).value();
   const std::string given = concat("--phases is ", options.phases);
   if (!trains_blocks(phases)) {
     refuse_idle_flags(command,
@@ -157,7 +157,7 @@ TrainingChoice training_choice(const RecoverOptions& options) {
   if (options.loss != "auto") {
     choice.loss = options.loss == "kl" ? TrainingLoss::Divergence : TrainingLoss::CrossEntropy;
   }
-  choice.options.phases = training_phases_of_name(options.phases);
+  choice.options.phases = training_phases_of_name(options.phases).value();
   choice.options.zeros = options.zeros == "keep" ? ZeroWeights::Keep : ZeroWeights::Free;
   choice.options.activations = activation_of_name(options.activations);
   choice.options.held_out_share = parse_share(options.held_out, "--held-out");
