@@ -1,6 +1,6 @@
 """Writes a Llama folder with random float16 weights, one shard per decoder block, never more than one tensor in memory.
 
-Usage: make_llama.py OUTPUT [--size 7b|1b|300m|160m|40m] [--seed N]
+Usage: make_llama.py OUTPUT [--size 7b|1b|300m|160m|40m] [--blocks N] [--seed N]
 
 The sizes:
   7b    the shape of Llama 2 7B: hidden 4096, 32 heads, FFN 11008, 32 blocks, vocabulary 32000, a head of its own
@@ -114,10 +114,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=pathlib.Path)
     parser.add_argument("--size", choices=SIZES, default="1b")
+    parser.add_argument("--blocks", type=int, help="only so many decoder blocks")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True)
-    config = config_of(SIZES[arguments.size])
+    shape = SIZES[arguments.size]
+    config = config_of(dataclasses.replace(shape, blocks=arguments.blocks or shape.blocks))
     generator = np.random.default_rng(arguments.seed)
     count, total, index = config["num_hidden_layers"] + 1, 0, {}
     for number, shapes in enumerate(shards(config), 1):
