@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "calibrate/layer_inputs.h"
 #include "decoder/block_weights.h"
+#include "decoder/language_model_head.h"
+#include "evaluate/token_scores.h"
 #include "llama/linear_layers.h"
 #include "pipeline/layer_steps.h"
 #include "quantize/rtn.h"
@@ -16,6 +18,7 @@ namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kMeasuredRows = 256;  // as many as AWQ's search looks at
+constexpr std::int64_t kDivergenceTokens = 1024;
 
 /// At most kMeasuredRows of the weight, spread evenly.
 at::Tensor some_rows(const at::Tensor& weight) {
@@ -58,20 +61,31 @@ double mean_disturbance(const at::Tensor& changed, const at::Tensor& expected) {
   return ordered_sum(lost / energy) / static_cast<double>(exact.size(0));
 }
 
+/// Some windows' states behind the last block seen, with one group of one block rounded.
+struct Disturbed {
+  std::size_t block;
+  InputGroup group;
+  at::Tensor states;  // [windows, length, hidden_size]
+};
+
 class GridSurvey {
  public:
-  GridSurvey(const ModelFolder& model, const TokenWindows& text,
-             const std::vector<QuantScheme>& grids, const EvaluationOptions& compute)
+  GridSurvey(const ModelFolder& model, const TokenWindows& text, const MeasuredGrids& grids,
+             const EvaluationOptions& compute)
       : model_(model),
-        grids_(grids),
+        text_(text),
+        grids_(grids.schemes),
+        sensitivity_(grids.sensitivity),
         compute_(compute),
         rotary_(make_rotary_table(model.config(), text.length, compute.target.device)),
         states_(text, model.matrix(kEmbeddingModule), compute.storage) {}
 
-  BlockGridErrors measure(std::int64_t index) {
+  /// Every block in order, then errors().
+  void measure(std::int64_t index) {
     const BlockWeights block = load_block(model_, index, compute_.num_threads);
     const BlockWeights computed = to_target(block, compute_.target);
-    const std::array<double, kInputGroups.size()> disturbances = disturb(index, block);
+    for (Disturbed& each : disturbed_) each.states = behind(computed, each.states);
+    const std::array<at::Tensor, kInputGroups.size()> disturbed = disturb(index, block);
     SequentialBlock tokens(states_, rotary_, compute_.target, compute_.storage);
     BlockGridErrors errors;
     for (const InputGroup group : kInputGroups) {
@@ -85,34 +99,42 @@ class GridSurvey {
             });
         for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += layer[i];
       }
-      scale_to(sums, disturbances[static_cast<std::size_t>(group)]);
     }
     tokens.finish(computed);
-    return errors;
+    errors_.push_back(errors);
+    take(static_cast<std::size_t>(index), disturbed);
+  }
+
+  std::vector<BlockGridErrors> errors() {
+    if (sensitivity_ == GridSensitivity::Divergence) scale_to_divergences();
+    return std::move(errors_);
   }
 
  private:
   /// Errors in proportion, that of the first grid as given.
-  static void scale_to(std::vector<double>& errors, double first) {
+  void scale(std::size_t block, InputGroup group, double first) {
+    std::vector<double>& errors = errors_[block][static_cast<std::size_t>(group)];
     const double factor = errors.front() > 0 ? first / errors.front() : 0;
     for (double& error : errors) error *= factor;
   }
 
-  /// For each group, what rounding it alone to the first grid does to the states behind the block,
-  /// over the tokens of one piece.
-  ///
-  /// Summing the layers' own errors instead loses more: q and k err by as much as v, but matter
-  /// less (perplexity 32.27 instead of 32.03 on tests/models/mini-llama at 2.67 MiB).
-  std::array<double, kInputGroups.size()> disturb(std::int64_t index, const BlockWeights& block) {
-    const std::int64_t end = std::min(windows_at_once(states_.length()), states_.count());
+  std::int64_t compared_windows() const {
+    return sensitivity_ == GridSensitivity::Divergence
+               ? divergence_windows(states_.count(), states_.length())
+               : std::min(windows_at_once(states_.length()), states_.count());
+  }
+
+  at::Tensor behind(const BlockWeights& block, const at::Tensor& hidden) const {
+    return block_forward(block, rotary_, hidden, {});
+  }
+
+  /// For each group, the compared windows' states behind the block with that group alone rounded to
+  /// the first grid.
+  std::array<at::Tensor, kInputGroups.size()> disturb(std::int64_t index,
+                                                      const BlockWeights& block) {
+    const std::int64_t end = compared_windows();
     const at::Tensor hidden = states_.windows(0, end).to(compute_.target.device);
-    const auto behind = [&](const BlockWeights& weights) {
-      const at::Tensor states =
-          block_forward(to_target(weights, compute_.target), rotary_, hidden, {});
-      return states_.without_padding(0, end, states).cpu();
-    };
-    const at::Tensor expected = behind(block);
-    std::array<double, kInputGroups.size()> disturbances{};
+    std::array<at::Tensor, kInputGroups.size()> disturbed;
     for (const InputGroup group : kInputGroups) {
       BlockWeights changed = block;
       for (const LinearKind kind : layers_of(group)) {
@@ -120,34 +142,83 @@ class GridSurvey {
           return rounded(block.weight(kind).contiguous(), grids_.front(), compute_.num_threads);
         });
       }
-      disturbances[static_cast<std::size_t>(group)] = mean_disturbance(behind(changed), expected);
+      disturbed[static_cast<std::size_t>(group)] =
+          behind(to_target(changed, compute_.target), hidden);
+    }
+    return disturbed;
+  }
+
+  /// Measures the disturbed states behind a block that the undisturbed ones have passed, or keeps
+  /// them for the blocks that follow.
+  ///
+  /// Summing the layers' own errors instead loses more: q and k err by as much as v, but matter
+  /// less (perplexity 32.27 instead of 32.03 on tests/models/mini-llama at 2.67 MiB).
+  void take(std::size_t block, const std::array<at::Tensor, kInputGroups.size()>& disturbed) {
+    const std::int64_t end = compared_windows();
+    for (const InputGroup group : kInputGroups) {
+      const at::Tensor& states = disturbed[static_cast<std::size_t>(group)];
+      if (sensitivity_ == GridSensitivity::Divergence) {
+        disturbed_.push_back({block, group, states});
+        continue;
+      }
+      const auto tokens = [&](const at::Tensor& values) {
+        return states_.without_padding(0, end, values).cpu();
+      };
+      scale(block, group, mean_disturbance(tokens(states), tokens(states_.windows(0, end))));
     }
     states_.release(0, end);
-    return disturbances;
+  }
+
+  void scale_to_divergences() {
+    const LanguageModelHead head = load_head(model_, compute_.num_threads);
+    const auto logits = [&](const at::Tensor& states, std::int64_t window) {
+      const std::int64_t tokens = states_.tokens_of(window);
+      return head_logits(head, states.select(0, window).slice(0, 0, tokens).cpu());
+    };
+    std::vector<ScoreSum> sums(disturbed_.size());
+    for (std::int64_t window = 0; window < compared_windows(); ++window) {
+      const auto tokens = static_cast<std::size_t>(states_.tokens_of(window));
+      if (tokens < 2) continue;  // predicts nothing
+      const at::Tensor dense = logits(states_.windows(0, window + 1), window);
+      for (std::size_t i = 0; i < sums.size(); ++i) {
+        sums[i].add_window(logits(disturbed_[i].states, window), text_.window(window).first(tokens),
+                           dense);
+      }
+    }
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      scale(disturbed_[i].block, disturbed_[i].group,
+            std::max(sums[i].scores().kl_divergence_nats.value_or(0), 0.0));
+    }
   }
 
   const ModelFolder& model_;
+  const TokenWindows& text_;
   const std::vector<QuantScheme>& grids_;
+  const GridSensitivity sensitivity_;
   const EvaluationOptions& compute_;
   const RotaryTable rotary_;
   HiddenStates states_;
+  std::vector<BlockGridErrors> errors_;
+  std::vector<Disturbed> disturbed_;  // for the divergence
 };
 
 }  // namespace
 
+std::int64_t divergence_windows(std::int64_t count, std::int64_t length) {
+  return std::min(std::max<std::int64_t>(kDivergenceTokens / length, 1), count);
+}
+
 std::vector<BlockGridErrors> measure_grid_errors(const ModelFolder& model, const TokenWindows& text,
-                                                 const std::vector<QuantScheme>& grids,
+                                                 const MeasuredGrids& grids,
                                                  const EvaluationOptions& compute,
                                                  const Progress& progress) {
   GridSurvey survey(model, text, grids, compute);
   const std::int64_t count = model.config().num_blocks();
-  std::vector<BlockGridErrors> errors;
   for (std::int64_t index = 0; index < count; ++index) {
-    errors.push_back(with_context(concat("measuring decoder block ", index),
-                                  [&] { return survey.measure(index); }));
+    with_context(concat("measuring decoder block ", index), [&] { survey.measure(index); });
     if (progress) progress({"survey", index + 1, count});
   }
-  return errors;
+  return survey.errors();
 }
 
 }  // namespace edgecompress

@@ -174,8 +174,17 @@ void add_gradients(MemoryNeed& need, const LlamaConfig& config, const TextSizes&
                    static_cast<std::uint64_t>(windows_at_once(length) * length) * probed * kFloat);
 }
 
-/// Without a block the text goes through the head.
-void add_removal(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+/// Some windows' states with each group of each block rounded.
+void add_divergence(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+  if (!texts.calibration) return;
+  const std::int64_t length = texts.calibration->length;
+  const std::int64_t tokens = divergence_windows(texts.calibration->count, length) * length;
+  const std::int64_t groups = config.num_blocks() * static_cast<std::int64_t>(kInputGroups.size());
+  need.blocks += static_cast<std::uint64_t>(groups * tokens * config.hidden_size) * kFloat;
+}
+
+/// Logits of whole windows: without a block the text goes through the head.
+void add_logits(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
   if (!texts.calibration) return;
   const auto logits =
       static_cast<std::uint64_t>(texts.calibration->length * config.vocab_size) * kFloat;
@@ -229,7 +238,9 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   add_texts(need, config, texts, stages);
   if (rounds_inputs(plan)) need.forward += rounding_bytes(config, texts);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
-  if (plan.removed_by_perplexity > 0) add_removal(need, config, texts);
+  const bool compares = plan.measures_divergence();
+  if (compares) add_divergence(need, config, texts);
+  if (compares || plan.removed_by_perplexity > 0) add_logits(need, config, texts);
   if (plan.needs_gradients) add_gradients(need, config, texts);
   if (plan.reconstructs_blocks) add_reconstruction(need, config, texts);
   return need;

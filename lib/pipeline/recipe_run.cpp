@@ -192,7 +192,9 @@ class RecipeRun {
     if (plan_.measures_grids()) {
       const auto* const step = step_of<QuantizeStep>(plan_.steps);
       survey.grid_errors = measure_grid_errors(
-          model_, *texts_.walk.calibration, candidate_schemes(step->weights), compute_, progress_);
+          model_, *texts_.walk.calibration,
+          {.schemes = candidate_schemes(step->weights), .sensitivity = step->sensitivity}, compute_,
+          progress_);
     }
     plan_ = plan_walk(model_, recipe_, survey);
     clock_.finish_stage("survey");

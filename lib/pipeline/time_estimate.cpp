@@ -109,6 +109,20 @@ double calibration_products(const WalkPlan& plan, const TextSizes& texts) {
   return flops;
 }
 
+/// Of rounded groups: some windows through the blocks behind each, and through the head.
+double divergence_products(const WalkPlan& plan, const TextSizes& texts) {
+  if (!texts.calibration || !plan.measures_divergence()) return 0;
+  const LlamaConfig& config = plan.configs.front();
+  const std::int64_t length = texts.calibration->length;
+  const double tokens = number(divergence_windows(texts.calibration->count, length) * length);
+  const double groups = number(kInputGroups.size());
+  double weights = number(config.num_blocks() * config.vocab_size * config.hidden_size);
+  for (std::int64_t block = 0; block < config.num_blocks(); ++block) {
+    weights += number((block + 1) * linear_parameters(config, block));
+  }
+  return kFlopsOfWeight * groups * tokens * weights;
+}
+
 double scoring_products(const WalkPlan& plan, const TextSizes& texts) {
   if (!texts.evaluation) return 0;
   const double tokens = number(texts.evaluation->count * texts.evaluation->length);
@@ -215,7 +229,8 @@ class TimeProbe {
     const at::Tensor b = at::ones({2 * kProbeColumns, kProbeColumns}, at::kFloat);
     const double flops = kFlopsOfWeight * number(b.numel() * kProbeTokens);
     const auto product = [&] { at::mm(a, b.t()); };
-    add("calibration", calibration_products(plan_, texts_), flops, "FLOP", product);
+    add("calibration", calibration_products(plan_, texts_) + divergence_products(plan_, texts_),
+        flops, "FLOP", product);
     add("scores", scoring_products(plan_, texts_), flops, "FLOP", product);
     add("training", training_products(plan_, recipe_), flops, "FLOP", product);
   }

@@ -354,6 +354,11 @@ std::int64_t stored_bytes(const std::string& module, MatrixShape shape, const St
   return bytes;
 }
 
+bool WalkPlan::measures_divergence() const {
+  const auto* const step = step_of<QuantizeStep>(steps);
+  return measures_grids() && step->sensitivity == GridSensitivity::Divergence;
+}
+
 bool is_layer_step(const Step& step) {
   return std::holds_alternative<MaskStep>(step.action) ||
          std::holds_alternative<QuantizeStep>(step.action);

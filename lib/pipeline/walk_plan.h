@@ -50,6 +50,7 @@ struct WalkPlan {
     return cuts_for_dense_outputs || masks_for_dense_outputs || reconstructs_blocks;
   }
   bool measures_grids() const { return !measured_grids.empty(); }
+  bool measures_divergence() const;  ///< and does so in KL divergence
   /// Whether weights go to a grid without calibration and nothing is done before: then matrices are
   /// rounded some rows at a time, unless a text is scored.
   bool rounds_only() const;

@@ -258,6 +258,7 @@ constexpr Shape kRuleShape{"quantize.rules", kRuleFields};
 constexpr std::array kFolderActivations{kActivationNames[0], kActivationNames[1]};
 static_assert(kFolderActivations[1] == "int8-per-token", "what a model folder can say");
 constexpr std::array<std::string_view, 3> kQat{"auto", "always", "never"};
+constexpr std::array<std::string_view, 2> kSensitivities{"hidden-states", "kl"};
 constexpr std::array<std::string_view, 2> kPrecisions{"uniform", "outer-8bit"};
 constexpr std::array kQuantizeFields{
     Field{.key = "method",
@@ -271,6 +272,7 @@ constexpr std::array kQuantizeFields{
     Field{.key = "precision", .kind = FieldKind::Choice, .choices = kPrecisions},
     Field{.key = "target_size", .kind = FieldKind::Size},
     Field{.key = "target_bpw", .kind = FieldKind::Number},
+    Field{.key = "sensitivity", .kind = FieldKind::Choice, .choices = kSensitivities},
     Field{.key = "activations", .kind = FieldKind::Choice, .choices = kFolderActivations},
     Field{.key = "qat", .kind = FieldKind::Choice, .choices = kQat},
     Field{.key = "qat_phases", .kind = FieldKind::Choice, .choices = kTrainingPhaseNames},

@@ -144,6 +144,7 @@ void freeze_grids(YamlNode& root, const Recipe& recipe, const fs::path& model,
     if (quantize == nullptr) continue;
     remove_key(*quantize, "target_size");
     remove_key(*quantize, "target_bpw");
+    remove_key(*quantize, "sensitivity");
     YamlNode list;
     list.kind = YamlNode::Kind::List;
     if (entry_of(*quantize, "rules") == nullptr) add_entry(*quantize, "rules", list);

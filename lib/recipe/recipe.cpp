@@ -383,7 +383,13 @@ class StepReader {
           static_cast<std::int64_t>(parse_size(body.text("target_size", "")).value_or(1))};
     }
     if (body.has("target_bpw")) step.size_target = BitsPerWeight{body.share("target_bpw", 1)};
-    if (step.size_target) check_size_target(body);
+    if (body.text("sensitivity", "") == "kl") step.sensitivity = GridSensitivity::Divergence;
+    if (step.size_target) {
+      check_size_target(body);
+    } else if (body.has("sensitivity")) {
+      contradiction(body.at("sensitivity"), "sensitivity where no grid is chosen",
+                    "delete this key, or add target_size or target_bpw");
+    }
   }
 
   void check_size_target(const ObjectReader& body) {

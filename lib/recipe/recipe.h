@@ -69,6 +69,12 @@ struct BitsPerWeight {
 };
 using SizeTarget = std::variant<TotalBytes, BitsPerWeight>;
 
+/// What rounding a group of layers alone is measured by, for a size target.
+enum class GridSensitivity {
+  HiddenStates,  ///< the change of the states behind its block, as a share of their energy
+  Divergence,    ///< KL of the dense model's predictions to the model's with this group rounded
+};
+
 /// How a quantized head is rounded that is not tied to the embedding.
 enum class HeadRounding {
   Nearest,
@@ -94,6 +100,7 @@ struct QuantizeStep {
   /// The grids of the blocks' layers that no rule names are chosen among candidate_schemes(), by
   /// measured error, to keep within it.
   std::optional<SizeTarget> size_target = {};
+  GridSensitivity sensitivity = GridSensitivity::HiddenStates;  ///< with size_target
   HeadRounding head_rounding = HeadRounding::Nearest;
   /// How the quantized layers of the decoder blocks round their inputs: None or Int8PerToken.
   ActivationRounding activations = ActivationRounding::None;

@@ -69,6 +69,7 @@ TEST_CASE("a mistake on the command line exits with 2 and says the nearest name"
            Case{"quantize --model x -o y --damping 0.1", "only --method gptq"},
            Case{"quantize --model x -o y --method awq --no-act-order", "only --method gptq"},
            Case{"quantize --model x -o y --method gptq --hqq-iterations 3", "only --method hqq"},
+           Case{"quantize --model x -o y --sensitivity kl", "no grid is chosen"},
            Case{"quantize --model x -o y --rounding gptq", "only --method awq"},
            Case{"quantize --model x -o y --training t", "--qat is never"},
            Case{"prune --model x -o y --heads 20% --target flops", "what --ratio counts"},

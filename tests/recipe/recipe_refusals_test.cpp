@@ -421,6 +421,7 @@ const std::vector<Refusal>& refusals() {
        "R10",
        "4:60",
        {"did you mean `bytes`"}},
+      {quantize("    sensitivity: kl\n"), "R17", "7:5", {"sensitivity where no grid is chosen"}},
       {steps("- {id: a, recover: {text: t, phases: blok}}\n"),
        "R10",
        "4:38",

@@ -124,6 +124,13 @@ void add_target_flags(CLI::App& command, QuantizeOptions& options) {
                       "counted: 4.5")
           ->check(CLI::PositiveNumber)
           ->check(kNotNan);
+  command
+      .add_option("--sensitivity", options.sensitivity,
+                  "what the error is that they are chosen by: of the hidden-states behind a block, "
+                  "or the kl of the predictions, which passes some text through the model for "
+                  "every group of layers")
+      ->check(CLI::IsMember({"hidden-states", "kl"}))
+      ->capture_default_str();
   size->excludes(bits);
   for (CLI::Option* const target : {size, bits}) {
     for (const char* const chosen : {"--bits", "--group-size", "--precision"}) {
@@ -143,6 +150,10 @@ void refuse_other_methods(const CLI::App& command, const QuantizeOptions& option
   only_with("gptq", {"--no-act-order", "--damping", "--refine-rounds", "--on-singular"});
   only_with("hqq", {"--hqq-iterations"});
   if (options.method != "smoothquant") only_with("awq", {"--rounding"});
+  if (options.target_size.empty() && options.target_bpw == 0) {
+    refuse_idle_flags(command, {"--sensitivity"},
+                      "no grid is chosen without --target-size or --target-bpw");
+  }
   if (options.qat == "never") {
     refuse_idle_flags(command, {"--training", "--qat-phases", "--qat-activations"},
                       "--qat is never, so nothing is trained");
@@ -314,6 +325,7 @@ Recipe quantize_recipe(const QuantizeOptions& options) {
   step.head_rounding = head_rounding(options);
   step.precision = precision_rule(options);
   step.size_target = size_target(options);
+  if (options.sensitivity == "kl") step.sensitivity = GridSensitivity::Divergence;
   step.activations = activation_of_name(options.activations).value_or(ActivationRounding::None);
   if (!options.keep.empty()) {
     step.rules.push_back(

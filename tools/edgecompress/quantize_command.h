@@ -32,6 +32,7 @@ struct QuantizeOptions {
   std::string precision = "uniform";
   std::string target_size;  ///< "12MB"; empty: none
   double target_bpw = 0;    ///< bits per weight; 0: none
+  std::string sensitivity = "hidden-states";
   std::string activations = "none";
   std::string qat = "never";
   std::string qat_phases = "end-to-end";
