@@ -228,7 +228,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   const std::uint64_t stages = plan.steps.size() + 1;
   const bool runs_texts = texts.calibration || texts.evaluation;
   MemoryNeed need{.program = kProgram};
-  need.blocks = (stages + (scales_inputs(plan) ? 3 : 2)) * largest_block(config) * kFloat;
+  need.blocks = (stages + (scales_inputs(plan) ? 2 : 1)) * largest_block(config) * kFloat;
   if (plan.rounds_only() && !runs_texts) need.blocks = kRoundedBytes * largest_block(config);
   const auto table = static_cast<std::uint64_t>(config.vocab_size * config.hidden_size);
   need.tables = (runs_texts ? 9 : 4) * table;  // two tables as floats and one as codes, or one
