@@ -160,14 +160,18 @@ void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
 }
 
 /// The states between all blocks, the gradient, and the activations that it needs.
-void add_gradients(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+void add_gradients(MemoryNeed& need, GradientDetail detail, const LlamaConfig& config,
+                   const TextSizes& texts) {
   const auto sets = static_cast<std::uint64_t>(config.num_blocks()) + 2;
   need.state_sets += sets;
   need.states += sets * state_bytes(texts.calibration, config);
   if (!texts.calibration) return;
   const std::int64_t length = texts.calibration->length;
-  const std::uint64_t probed = kProbedStates * static_cast<std::uint64_t>(config.hidden_size) +
-                               kProbedActivations * widest_input(config);
+  const std::uint64_t probed =
+      detail == GradientDetail::Parts
+          ? 0
+          : kProbedStates * static_cast<std::uint64_t>(config.hidden_size) +
+                kProbedActivations * widest_input(config);
   need.forward =
       std::max(need.forward,
                graph_bytes(config, *texts.calibration) +
@@ -230,7 +234,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   if (rounds_inputs(plan)) need.forward += rounding_bytes(config, texts);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
   if (plan.removed_by_perplexity > 0) add_removal(need, config, texts);
-  if (plan.needs_gradients) add_gradients(need, config, texts);
+  if (plan.gradients) add_gradients(need, *plan.gradients, config, texts);
   if (plan.reconstructs_blocks) add_reconstruction(need, config, texts);
   return need;
 }
