@@ -34,6 +34,10 @@ constexpr std::uint64_t kGraphCopies = 6;
 // Inside a block's graph, of a token: multiples of the hidden size and of the widest input.
 constexpr std::uint64_t kGraphStates = 26;
 constexpr std::uint64_t kGraphActivations = 6;
+// Beside it when inputs are rounded: each layer's graph keeps what it reads as a copy of its own,
+// and three more are there while one is made (rounding_bytes).
+constexpr std::uint64_t kRoundedStates = 6;
+constexpr std::uint64_t kRoundedActivations = 4;
 // Beside it when every layer's outputs are asked for their gradients: what is added, the sum and
 // the gradient of each.
 constexpr std::uint64_t kProbedStates = 15;
@@ -133,6 +137,20 @@ std::uint64_t graph_bytes(const LlamaConfig& config, const WindowSizes& windows)
                               kGraphActivations * widest_input(config);
   const auto logits = static_cast<std::uint64_t>(windows.length * config.vocab_size);
   return std::max(static_cast<std::uint64_t>(tokens) * width, kLogitCopies * logits) * kFloat;
+}
+
+/// Whether layers round what they read while they are trained.
+bool rounds_in_training(const WalkPlan& plan, const TrainingChoice& choice) {
+  const std::optional<ActivationRounding>& asked = choice.options.activations;
+  return asked ? *asked != ActivationRounding::None && quantizes(plan) : rounds_inputs(plan);
+}
+
+/// Rounded inputs in the graph of a block.
+std::uint64_t rounded_graph_bytes(const LlamaConfig& config, const WindowSizes& windows) {
+  const std::int64_t tokens = windows_at_once(windows.length) * windows.length;
+  const std::uint64_t width = kRoundedStates * static_cast<std::uint64_t>(config.hidden_size) +
+                              kRoundedActivations * widest_input(config);
+  return static_cast<std::uint64_t>(tokens) * width * kFloat;
 }
 
 std::int64_t windows_in_text(const std::filesystem::path& text, std::int64_t length) {
@@ -253,6 +271,7 @@ void add_training_need(MemoryNeed& need, const WalkPlan& plan, const RecoverStep
                                                                             : 0;
   need.training =
       (kTrainedCopies * trained + kGraphCopies * block) * kFloat + graph_bytes(config, windows);
+  if (rounds_in_training(plan, step.choice)) need.training += rounded_graph_bytes(config, windows);
   need.state_sets = std::max(need.state_sets, kTrainingSets);
   need.states = std::max(need.states, kTrainingSets * state_bytes(windows, config));
 }
