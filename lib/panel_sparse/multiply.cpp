@@ -29,10 +29,10 @@ std::vector<InstructionSet> supported_instruction_sets() {
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt") &&
                     __builtin_cpu_supports("f16c");
   if (avx2) sets.push_back(InstructionSet::Avx2);
-  if (avx2 && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("avx512f") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
-      __builtin_cpu_supports("avx512vbmi2")) {
+  if (avx2 && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi2")) {
     sets.push_back(InstructionSet::Avx512);
   }
 #elif defined(__aarch64__)
