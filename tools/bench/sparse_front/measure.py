@@ -1,9 +1,8 @@
 """Perplexity and bytes per weight of sparse and dense forms of one model, for the front in docs/sparse-format.md.
 
 Each form is one `edgecompress run`: SparseGPT's mask in the form's pattern, every matrix with its own share (`allocation: loss`),
-repaired by least squares (unstructured) or trained block by block (shared columns), GPTQ under it, for a `recovered` row a training of
-the blocks behind the codes, an export. Rows are appended to a CSV file, and rows that are there already are not measured again, so
-an interrupted run goes on.
+repaired by least squares, GPTQ under it, for a `recovered` row a training of the blocks behind the codes, an export. Rows are
+appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
 
 Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--training TEXT] [--samples N] [--windows N] [--only TEXT]
 
@@ -40,9 +39,8 @@ def steps(form, bits, group, sparsity, training, samples):
     sparse = form != "dense"
     found = []
     if sparse:
-        repair = "least-squares" if form == "unstructured" else "reconstruction"
         found.append({"mask": {"method": "sparsegpt", "pattern": form, "sparsity": f"{sparsity}%", "allocation": "loss",
-                               "repair": repair}})
+                               "repair": "least-squares"}})
     found.append({"quantize": {"method": "gptq", "weights": {"bits": bits, "group_size": group, "symmetric": True},
                                "embedding": {"bits": 8}, "head": {"bits": 8}}})
     if training == RECOVERED:
