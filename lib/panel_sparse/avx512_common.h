@@ -103,10 +103,9 @@ inline __m512i expand_run(const std::uint8_t*& codes, std::uint64_t mask) {
 void multiply_tiles(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
                     std::int64_t last_panel, float* y, std::uint8_t* scratch);
 
-/// PanelKernel for one token and panels of 16x4.
+/// As PanelKernel, with in.slots: for one token and panels of 16x4.
 void multiply_quads_once(const PanelSparseView& m, const QuantizedInputs& in,
-                         std::int64_t first_panel, std::int64_t last_panel, float* y,
-                         std::uint8_t* scratch);
+                         std::int64_t first_panel, std::int64_t last_panel, float* y);
 
 /// PanelKernel for many tokens and panels of 16x4, which multiplies the stored quads alone: four
 /// neighbouring inputs need not be moved together.

@@ -343,9 +343,7 @@ bool use_tiles(const PanelSparseView& m, const QuantizedInputs& in) {
 
 void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
               std::int64_t last_panel, float* y, std::uint8_t* scratch) {
-  if (m.form.column_block == 4 && in.tokens == 1) {
-    return multiply_quads_once(m, in, first_panel, last_panel, y, scratch);
-  }
+  if (in.slots != nullptr) return multiply_quads_once(m, in, first_panel, last_panel, y);
   if (in.biased != nullptr) return multiply_quads(m, in, first_panel, last_panel, y, scratch);
   if (use_tiles(m, in)) return multiply_tiles(m, in, first_panel, last_panel, y, scratch);
   multiply_panels<Avx512Panels>(m, in, first_panel, last_panel, y, scratch);

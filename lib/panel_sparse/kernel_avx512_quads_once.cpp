@@ -11,16 +11,6 @@ constexpr int kPanelRows = 16;
 /// Quads that a group is taken to store at most without asking.
 constexpr int kMostUsual = 32;
 
-/// Inputs of a group, and behind them the zero that a quad with the number 64 reads.
-constexpr std::int64_t kSlotBytes = 256 + 64;
-
-void spread_inputs(const PanelSparseView& m, const QuantizedInputs& in, std::uint8_t* slots) {
-  for (std::int64_t g = 0; g < m.groups; ++g, slots += kSlotBytes) {
-    __builtin_memcpy(slots, in.codes + g * m.form.group, static_cast<std::size_t>(m.form.group));
-    _mm512_storeu_si512(slots + 256, _mm512_setzero_si512());
-  }
-}
-
 /// Lanes that add up to the offset of the codes * the sum of the stored inputs.
 template <int BITS>
 inline __m512i offset_lanes(const std::uint8_t* inputs, std::uint64_t stored, int group) {
@@ -69,7 +59,8 @@ class QuadSum {
   __m512i sum() const { return _mm512_add_epi32(even_, odd_); }
 
  private:
-  /// The inputs of the lowest quad of `quads`, in every lane.
+  /// The inputs of the lowest quad of `quads`, in every lane; number 64, a zero, when there is
+  /// none.
   __m512i quad_at(std::uint64_t quads) const {
     return _mm512_set1_epi32(load_any<std::int32_t>(inputs_ + 4 * _tzcnt_u64(quads)));
   }
@@ -101,7 +92,7 @@ inline int usual_quads(const PanelSparseView& m, std::int64_t panel, std::uint64
 
 template <int BITS>
 void multiply_panel(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
-                    const std::uint8_t* slots, float* y) {
+                    float* y) {
   const bool half = m.form.scale_type == ScaleType::Float16;
   const int usual = usual_quads(m, panel, 8 * BITS);
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
@@ -116,13 +107,13 @@ void multiply_panel(const PanelSparseView& m, const QuantizedInputs& in, std::in
       const std::int64_t g = four + i < m.groups ? four + i : m.groups - 1;
       // What is read behind a short bitmap lies in the blob too.
       stored[i] = load_any<std::uint64_t>(bitmap + g * m.bitmap_bytes) & all_blocks;
-      lanes[i] = offset_lanes<BITS>(slots + g * kSlotBytes, stored[i], m.form.group);
+      lanes[i] = offset_lanes<BITS>(in.slots + g * kSlotBytes, stored[i], m.form.group);
     }
     alignas(16) std::int32_t offsets[4];
     _mm_store_si128(reinterpret_cast<__m128i*>(offsets),
                     sum_lanes(lanes[0], lanes[1], lanes[2], lanes[3]));
     for (std::int64_t g = four; g < four + 4 && g < m.groups; ++g) {
-      QuadSum<BITS> quads(codes, slots + g * kSlotBytes, stored[g - four]);
+      QuadSum<BITS> quads(codes, in.slots + g * kSlotBytes, stored[g - four]);
       for (int quad = 0; quad < usual; quad += 4) {
         quads.add_two();
         quads.add_two();
@@ -140,22 +131,12 @@ void multiply_panel(const PanelSparseView& m, const QuantizedInputs& in, std::in
   _mm512_mask_storeu_ps(y + panel * kPanelRows, rows, totals);
 }
 
-template <int BITS>
-void multiply_once(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
-                   std::int64_t last_panel, float* y, std::uint8_t* scratch) {
-  spread_inputs(m, in, scratch);
-  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) {
-    multiply_panel<BITS>(m, in, panel, scratch, y);
-  }
-}
-
 }  // namespace
 
 void multiply_quads_once(const PanelSparseView& m, const QuantizedInputs& in,
-                         std::int64_t first_panel, std::int64_t last_panel, float* y,
-                         std::uint8_t* scratch) {
-  const auto once = m.form.bits == 8 ? multiply_once<8> : multiply_once<4>;
-  once(m, in, first_panel, last_panel, y, scratch);
+                         std::int64_t first_panel, std::int64_t last_panel, float* y) {
+  const auto multiply = m.form.bits == 8 ? multiply_panel<8> : multiply_panel<4>;
+  for (std::int64_t panel = first_panel; panel < last_panel; ++panel) multiply(m, in, panel, y);
 }
 
 }  // namespace edgecompress::avx512

@@ -64,6 +64,8 @@ void InputBuffer::prepare(const PanelSparseView& matrix, std::int64_t tokens) {
   inputs_.codes = fit(codes_, tokens * inputs_.stride + kReadAhead);
   const bool many = matrix.form.column_block == 4 && tokens >= kManyTokens;
   inputs_.biased = many ? fit(biased_, tokens * inputs_.stride + kReadAhead) : nullptr;
+  const bool once = matrix.form.column_block == 4 && tokens == 1;
+  inputs_.slots = once ? fit(slots_, matrix.groups * kSlotBytes) : nullptr;
   inputs_.scales = fit(scales_, tokens * matrix.groups);
   inputs_.offsets = fit(offsets_, tokens * matrix.groups);
 }
@@ -81,6 +83,9 @@ void InputBuffer::quantize_token(const PanelSparseView& matrix, const KernelSet&
     if (inputs_.biased != nullptr) {
       std::transform(codes, codes + group_columns, biased_.data() + token * inputs_.stride + first,
                      [](std::int8_t code) { return static_cast<std::uint8_t>(code + 128); });
+    }
+    if (inputs_.slots != nullptr) {
+      std::copy_n(codes, group_columns, slots_.data() + group * kSlotBytes);
     }
     const int sum = std::accumulate(codes, codes + group_columns, 0);
     offsets_[static_cast<std::size_t>(at)] = -sum * (1 << (matrix.form.bits - 1));

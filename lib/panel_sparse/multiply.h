@@ -33,6 +33,7 @@ class InputBuffer {
  private:
   std::vector<std::int8_t> codes_;
   std::vector<std::uint8_t> biased_;
+  std::vector<std::uint8_t> slots_;  // no byte behind a group's 256 is ever written
   std::vector<float> scales_;
   std::vector<std::int32_t> offsets_;
   QuantizedInputs inputs_;
