@@ -73,8 +73,9 @@ struct KernelSet {
 };
 
 KernelSet scalar_kernels();
-KernelSet avx2_kernels();    ///< AVX2, FMA, F16C
-KernelSet neon_kernels();    ///< Armv8.2 with dot products
-KernelSet avx512_kernels();  ///< AVX-512 F, BW, VL, VNNI, VBMI2
+KernelSet avx2_kernels();       ///< AVX2, FMA, F16C
+KernelSet neon_kernels();       ///< Armv8.2 with dot products
+KernelSet neon_i8mm_kernels();  ///< the same with products of 8-bit matrices
+KernelSet avx512_kernels();     ///< AVX-512 F, BW, VL, VNNI, VBMI2
 
 }  // namespace edgecompress

@@ -36,7 +36,10 @@ std::vector<InstructionSet> supported_instruction_sets() {
     sets.push_back(InstructionSet::Avx512);
   }
 #elif defined(__aarch64__)
-  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) sets.push_back(InstructionSet::NeonDot);
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
+    sets.push_back(InstructionSet::NeonDot);
+    if ((getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) sets.push_back(InstructionSet::NeonI8mm);
+  }
 #endif
   return sets;
 }
@@ -46,6 +49,7 @@ KernelSet kernels_for(InstructionSet set) {
   if (set == InstructionSet::Avx512) return avx512_kernels();
   if (set == InstructionSet::Avx2) return avx2_kernels();
 #elif defined(__aarch64__)
+  if (set == InstructionSet::NeonI8mm) return neon_i8mm_kernels();
   if (set == InstructionSet::NeonDot) return neon_kernels();
 #endif
   ensure(set == InstructionSet::Scalar, "an instruction set of this processor");

@@ -9,7 +9,7 @@
 
 namespace edgecompress {
 
-enum class InstructionSet { Scalar, Avx2, Avx512, NeonDot };
+enum class InstructionSet { Scalar, Avx2, Avx512, NeonDot, NeonI8mm };
 
 /// What this processor can run, slowest first; Scalar is always there.
 std::vector<InstructionSet> supported_instruction_sets();
