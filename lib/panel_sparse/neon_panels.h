@@ -59,7 +59,7 @@ struct RowCodes {
 };
 
 /// The inputs of a group for some tokens: stored columns side by side.
-struct GroupInputs {
+struct StoredInputs {
   const std::int8_t* compact;
   std::int64_t stride;
 
@@ -75,14 +75,14 @@ class RowSums {
   }
 
   /// Two quads of the same rows.
-  void add(const RowCodes& a, const RowCodes& b, const GroupInputs& x) {
+  void add(const RowCodes& a, const RowCodes& b, const StoredInputs& x) {
     for (int t = 0; t < T; ++t) {
       of_[t][a.rows] = vdotq_s32(of_[t][a.rows], a.codes, quad_inputs(x.of(t), a.quad));
       of_[t][a.rows] = vdotq_s32(of_[t][a.rows], b.codes, quad_inputs(x.of(t), b.quad));
     }
   }
 
-  void add(const RowCodes& a, const GroupInputs& x) {
+  void add(const RowCodes& a, const StoredInputs& x) {
     for (int t = 0; t < T; ++t) {
       of_[t][a.rows] = vdotq_s32(of_[t][a.rows], a.codes, quad_inputs(x.of(t), a.quad));
     }
@@ -107,7 +107,7 @@ class RowSums<R, 4> {
     }
   }
 
-  void add(const RowCodes& a, const RowCodes& b, const GroupInputs& x) {
+  void add(const RowCodes& a, const RowCodes& b, const StoredInputs& x) {
     const int32x4_t a4 = vreinterpretq_s32_s8(a.codes);
     const int32x4_t b4 = vreinterpretq_s32_s8(b.codes);
     const int8x16_t rows[2] = {vreinterpretq_s8_s32(vzip1q_s32(a4, b4)),
@@ -127,7 +127,7 @@ class RowSums<R, 4> {
     }
   }
 
-  void add(const RowCodes& a, const GroupInputs& x) { add(a, {a.quad, a.rows, vdupq_n_s8(0)}, x); }
+  void add(const RowCodes& a, const StoredInputs& x) { add(a, {a.quad, a.rows, vdupq_n_s8(0)}, x); }
 
   int32x4_t sum(int token, int q) const {
     const int32x4_t* const tiles = tiles_[token / 2][q];  // [2 rows, 2 tokens] each
@@ -153,7 +153,7 @@ inline uint8x16_t widen_pairs(const std::uint8_t* from) {
 /// Sums over one group; of 4-bit codes, of code + 8. The loops over rows have constant bounds, so
 /// that all sums stay in registers.
 template <int BITS, int R, int T>
-inline void sum_group(const std::uint8_t* codes, const GroupInputs& inputs, int stored,
+inline void sum_group(const std::uint8_t* codes, const StoredInputs& inputs, int stored,
                       RowSums<R, T>& sums) {
   constexpr int kParts = R / 4;
   const int quads = (stored + 3) / 4;
