@@ -9,7 +9,8 @@ The sizes:
   300m  hidden 1024, 16 over 8 heads, FFN 4096, 12 blocks, vocabulary 64128, tied
   160m  hidden 768, 12 heads, FFN 2048, 12 blocks, vocabulary 32000, a head of its own
   40m   hidden 512, 8 over 4 heads, FFN 2048, 6 blocks, vocabulary 32064, tied
-Blocks have the same weights when there are more than 16 of them, which saves most of the time that random numbers take.
+Blocks have the same weights when there are more than 22 of them, which saves most of the time that random numbers take; ONNX Runtime
+then packs such weights once, and a timing of the model says nothing.
 The tokenizer is mini-llama's, which knows fewer tokens than the model: enough for programs that only convert weights.
 """
 import argparse
@@ -40,7 +41,7 @@ SIZES = {"7b": Shape(4096, 32, 32, 11008, 32, 32000, head_dim=128, tied=False),
          "300m": Shape(1024, 16, 8, 4096, 12, 64128),
          "160m": Shape(768, 12, 12, 2048, 12, 32000, tied=False),
          "40m": Shape(512, 8, 4, 2048, 6, 32064)}
-MOST_DIFFERENT_BLOCKS = 16
+MOST_DIFFERENT_BLOCKS = 22
 INITIAL_DEVIATION = 0.02
 TOKENIZER = pathlib.Path(__file__).resolve().parents[3] / "tests/models/mini-llama"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
