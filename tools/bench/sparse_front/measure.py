@@ -1,10 +1,11 @@
 """Perplexity and bytes per weight of sparse and dense forms of one model, for the front in docs/sparse-format.md.
 
 Each form is one `edgecompress run`: SparseGPT's mask in the form's pattern, every matrix with its own share (`allocation: loss`),
-repaired by least squares, GPTQ under it, for a `recovered` row a training of the blocks behind the codes, an export. Rows are
-appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
+repaired by least squares (--repair says how else), GPTQ under it, for a `recovered` row a training of the blocks behind the codes, an
+export. Rows are appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
 
-Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--training TEXT] [--samples N] [--windows N] [--only TEXT]
+Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--training TEXT] [--samples N] [--windows N] [--repair none]
+       [--only TEXT]
 
 --only keeps the forms whose name ("16x1 4 128 50 recovered") contains the text. `recovered` rows are trained on as many windows of
 --training, by default the calibration text, as --samples says.
@@ -18,7 +19,7 @@ import subprocess
 import tempfile
 
 SEQUENCE_LENGTH = 512
-COLUMNS = ["form", "bits", "group", "sparsity", "training", "perplexity", "dense_perplexity", "kl", "bytes_per_weight",
+COLUMNS = ["form", "bits", "group", "sparsity", "training", "repair", "perplexity", "dense_perplexity", "kl", "bytes_per_weight",
            "sparse_share"]
 BLOCKS = ("4x1", "8x1", "16x1", "16x4")
 ONE_SHOT, RECOVERED = "one-shot", "recovered"
@@ -35,12 +36,12 @@ FORMS = ([("dense", 8, 128, 0, ONE_SHOT)] + [("dense", 4, group, 0, ONE_SHOT) fo
          + [(form, 8, 128, 50, ONE_SHOT) for form in BLOCKS])
 
 
-def steps(form, bits, group, sparsity, training, samples):
+def steps(form, bits, group, sparsity, training, repair, samples):
     sparse = form != "dense"
     found = []
     if sparse:
         found.append({"mask": {"method": "sparsegpt", "pattern": form, "sparsity": f"{sparsity}%", "allocation": "loss",
-                               "repair": "least-squares"}})
+                               "repair": repair}})
     found.append({"quantize": {"method": "gptq", "weights": {"bits": bits, "group_size": group, "symmetric": True},
                                "embedding": {"bits": 8}, "head": {"bits": 8}}})
     if training == RECOVERED:
@@ -71,7 +72,7 @@ def measure(arguments, form, bits, group, sparsity, training):
         recipe.write_text(json.dumps({
             "schema": "edgecompress.recipe/v1", "name": "front",
             "calibration": {"text": "calibration.txt", "samples": arguments.samples, "sequence_length": SEQUENCE_LENGTH},
-            "steps": steps(form, bits, group, sparsity, training, arguments.samples),
+            "steps": steps(form, bits, group, sparsity, training, arguments.repair, arguments.samples),
             "evaluate": {"text": "evaluation.txt", "window": SEQUENCE_LENGTH, "max_windows": arguments.windows}}))
         done = subprocess.run([arguments.edgecompress, "run", recipe, "--model", arguments.model, "-o", work / "out",
                                "--json", "--skip-check", "--skip-speed-test", "--threads", str(arguments.threads)],
@@ -81,8 +82,8 @@ def measure(arguments, form, bits, group, sparsity, training):
         report = json.loads(done.stdout)
         scored = [stage for stage in report["stages"] if "perplexity" in stage]
         dense, last = scored[0], scored[-1]
-        return [form, bits, group, sparsity, training, last["perplexity"], dense["perplexity"], last["kl_divergence_nats"],
-                *bytes_per_weight(report, bits, group)]
+        return [form, bits, group, sparsity, training, arguments.repair, last["perplexity"], dense["perplexity"],
+                last["kl_divergence_nats"], *bytes_per_weight(report, bits, group)]
 
 
 def main():
@@ -93,6 +94,7 @@ def main():
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--windows", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repair", default="least-squares")
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     arguments.training = arguments.training or arguments.calibration
@@ -108,7 +110,7 @@ def main():
             continue
         row = measure(arguments, *form)
         with arguments.csv.open("a") as file:
-            file.write(",".join(str(value) for value in row[:5]) + "," + ",".join(f"{v:.6g}" for v in row[5:]) + "\n")
+            file.write(",".join(str(value) for value in row[:6]) + "," + ",".join(f"{v:.6g}" for v in row[6:]) + "\n")
         print(row, flush=True)
 
 
