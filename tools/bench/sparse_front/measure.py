@@ -46,7 +46,7 @@ def steps(form, bits, group, sparsity, training, repair, samples):
                                "embedding": {"bits": 8}, "head": {"bits": 8}}})
     if training == RECOVERED:
         found.append({"recover": {"text": "training.txt", "samples": samples, "phases": "blocks"}})
-    found.append({"export": {"format": "genai-sparse" if sparse else "genai"}})
+    found.append({"export": {"format": "genai-sparse", "scale_bits": 16} if sparse else {"format": "genai"}})
     return [{"id": next(iter(step)), **step} for step in found]
 
 
