@@ -23,7 +23,7 @@ if { command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64; } >/dev/null; 
   cmake -S tests/panel_sparse/cross -B build/aarch64 -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O2 \
     -DCMAKE_TOOLCHAIN_FILE="$PWD/tools/cmake/aarch64.cmake"
   cmake --build build/aarch64
-  for cpu in max cortex-a57; do  # with and without dot products
+  for cpu in max cortex-a76 cortex-a57; do  # with products of matrices, with dot products alone, without
     qemu-aarch64 -cpu "$cpu" -L /usr/aarch64-linux-gnu build/aarch64/panel_sparse_test
   done
 fi

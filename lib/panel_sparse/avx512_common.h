@@ -8,7 +8,8 @@
 namespace edgecompress::avx512 {
 
 inline constexpr int kRows = 4;  // of an unstructured panel
-// The processor's own prefetcher loses the short runs of unstructured rows.
+// The processor's own prefetcher stops at the end of every page and loses the short runs of
+// unstructured rows.
 inline constexpr int kPrefetchBytes = 2048;
 
 template <typename T>
@@ -24,6 +25,29 @@ inline __m512 load_scales(const std::uint8_t* scales, bool half, std::int64_t in
   return _mm512_maskz_loadu_ps(lanes, scales + 4 * index);
 }
 
+/// Where the scales of a panel's groups lie, one group after the other. A division for each would
+/// take as long as some ten products.
+class ScaleIndex {
+ public:
+  ScaleIndex(const PanelSparseView& m, std::int64_t panel, int rows)
+      : next_(panel * m.scale_groups * rows), rows_(rows), sharing_(m.form.groups_per_scale) {}
+
+  std::int64_t next() {
+    const std::int64_t index = next_;
+    if (++used_ == sharing_) {
+      used_ = 0;
+      next_ += rows_;
+    }
+    return index;
+  }
+
+ private:
+  std::int64_t next_;
+  int rows_;
+  std::int64_t sharing_;
+  std::int64_t used_ = 0;
+};
+
 /// 64 consecutive 4-bit codes, stored two in a byte, as bytes of code + 8.
 inline __m512i widen_pairs(const std::uint8_t* from) {
   const __m512i bytes =
@@ -35,6 +59,25 @@ inline __m512i widen_pairs(const std::uint8_t* from) {
 template <int BITS>
 inline __m512i offset_of_codes() {
   return _mm512_set1_epi8(static_cast<char>(BITS == 8 ? 128 : 8));
+}
+
+/// The sums of the lanes of four vectors, in this order.
+inline __m128i sum_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  const __m512i abcd =
+      _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m256i two =
+      _mm256_add_epi32(_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+}
+
+/// The 64 bytes of codes at `codes`; calls for those further on.
+inline __m512i load_codes(const std::uint8_t* codes) {
+  _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes), _MM_HINT_T0);
+  __m512i loaded = _mm512_loadu_si512(codes);
+  asm("" : "+v"(loaded));  // or GCC loads it once for every use
+  return loaded;
 }
 
 /// The next run of an unstructured row as 64 bytes of code + offset, with the offset where nothing
@@ -59,6 +102,10 @@ inline __m512i expand_run(const std::uint8_t*& codes, std::uint64_t mask) {
 /// together for every token.
 void multiply_tiles(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
                     std::int64_t last_panel, float* y, std::uint8_t* scratch);
+
+/// As PanelKernel, with in.slots: for one token and panels of 16x4.
+void multiply_quads_once(const PanelSparseView& m, const QuantizedInputs& in,
+                         std::int64_t first_panel, std::int64_t last_panel, float* y);
 
 /// PanelKernel for many tokens and panels of 16x4, which multiplies the stored quads alone: four
 /// neighbouring inputs need not be moved together.

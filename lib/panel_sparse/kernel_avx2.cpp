@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kRows = 4;             // of an unstructured panel
 constexpr int kChunkColumns = 1024;  // compacted at a time
-constexpr int kStepsIn16Bits = 8;    // 8 sums of two products of at most 15 * 127 stay below 2^15
+constexpr int kPrefetchBytes = 2048;
+constexpr int kStepsIn16Bits = 8;  // 8 sums of two products of at most 15 * 127 stay below 2^15
 
 template <typename T>
 inline T load_any(const std::uint8_t* from) {
@@ -27,6 +28,11 @@ inline __m256i load32(const void* from) {
 }
 inline __m128i load8(const void* from) {
   return _mm_loadl_epi64(static_cast<const __m128i*>(from));
+}
+
+/// Calls for the codes that follow from memory, as in avx512_common.h.
+inline void prefetch_codes(const std::uint8_t* codes) {
+  _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes), _MM_HINT_T0);
 }
 
 /// 32 consecutive 4-bit codes, stored two in a byte, as bytes of code + 8.
@@ -111,6 +117,7 @@ inline void sum_bytes(const std::uint8_t* codes, const std::int8_t* compact, std
   const __m256i flip = _mm256_set1_epi8(static_cast<char>(128));
   const int steps = (stored + 64 / R - 1) / (64 / R);
   for (int step = 0; step < steps; ++step, codes += 64) {
+    prefetch_codes(codes);
     const __m256i a = _mm256_xor_si256(load32(codes), flip);
     const __m256i b = _mm256_xor_si256(load32(codes + 32), flip);
     const __m256i size_a = _mm256_abs_epi8(a);
@@ -155,6 +162,7 @@ inline void sum_nibbles(const std::uint8_t* codes, const std::int8_t* compact, s
   while (step < whole) {
     const int pause = step + kStepsIn16Bits < whole ? step + kStepsIn16Bits : whole;
     for (; step < pause; step += 2, codes += 64) {
+      prefetch_codes(codes);
       const __m256i a = load32(codes);
       const __m256i b = load32(codes + 32);
       add_nibbles<R, T>(_mm256_and_si256(a, low), _mm256_and_si256(b, low), compact, stride, step,
@@ -302,6 +310,7 @@ void expand_panel(const PanelSparseView& m, std::int64_t panel, std::int64_t str
   for (std::int64_t column = 0; column < m.groups * m.form.group; column += m.form.group) {
     for (int first = 0; first < m.form.group; first += step) {
       for (int r = 0; r < kRows; ++r) {
+        prefetch_codes(codes);
         expand_run<BITS>(codes, bitmap + r * m.bitmap_bytes + first / 8, step,
                          scratch + r * stride + column + first);
       }

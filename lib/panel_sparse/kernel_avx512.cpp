@@ -18,13 +18,16 @@ namespace {
 template <int R>
 constexpr int kChunkColumns = R == 16 ? 512 : 1024;
 
+/// Zeros behind the compacted inputs of a group.
+constexpr int kZerosBehind = 128;
+
 /// What compact_group found.
 struct Compacted {
-  int stored;           // inputs
-  std::int32_t offset;  // of the codes * the sum of those inputs
+  int stored;       // inputs
+  __m512i offsets;  // their lanes' sum: the offset of the codes * the sum of those inputs
 };
 
-/// Moves the inputs of stored columns of a group together, followed by 64 zeros.
+/// Moves the inputs of stored columns of a group together, followed by kZerosBehind zeros.
 template <int BITS>
 inline Compacted compact_group(const std::int8_t* inputs, const std::uint8_t* bitmap, int group,
                                int column_block, std::int8_t* out) {
@@ -48,8 +51,10 @@ inline Compacted compact_group(const std::int8_t* inputs, const std::uint8_t* bi
       stored += 4 * static_cast<int>(_mm_popcnt_u32(mask));
     }
   }
-  _mm512_storeu_si512(out + stored, _mm512_setzero_si512());
-  return {stored, _mm512_reduce_add_epi32(sums)};
+  for (int zeros = 0; zeros < kZerosBehind; zeros += 64) {
+    _mm512_storeu_si512(out + stored + zeros, _mm512_setzero_si512());
+  }
+  return {stored, sums};
 }
 
 /// The inputs of step `step` (64 codes): the four inputs of a quad, repeated over the lanes that
@@ -80,31 +85,40 @@ inline __m512i fold_quads(__m512i sums) {
   return sums;
 }
 
-/// Bytes of codes that sum_quads may read behind a group.
-constexpr std::int64_t kQuadsAhead = 256;
+/// Adds the products of the quads from `first` to `last`, a multiple of STEP further on.
+template <int STEP>
+inline void add_quads(const std::uint8_t* codes, const std::int8_t* compact, int first, int last,
+                      __m512i& even, __m512i& odd) {
+  const __m512i low = _mm512_set1_epi8(15);
+  for (int quad = first; quad < last; quad += STEP) {
+    for (int i = quad; i < quad + STEP; i += 2) {
+      const __m512i both = load_codes(codes + 32 * i);
+      const __m512i a = _mm512_and_si512(both, low);
+      const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+      even = _mm512_dpbusd_epi32(even, a, step_inputs<16>(compact, i));
+      odd = _mm512_dpbusd_epi32(odd, b, step_inputs<16>(compact, i + 1));
+    }
+  }
+}
+
+/// Quads of a group that sum_quads may do beyond those stored: codes of what follows, with inputs
+/// of 0.
+constexpr int kQuadsBeyond = kZerosBehind / 4;
 
 /// Sums of (code + 8) * input over one group of a panel of 16 rows, for one token. How many quads a
 /// group stores is different for each, and a loop that stopped there would be mispredicted nearly
-/// every time; so this one does eight quads at once and meets zero inputs at its end.
-inline __m512i sum_quads(const std::uint8_t* codes, std::int8_t* compact, int stored) {
+/// every time; so this one does `usual` quads at once, which most groups do not exceed.
+inline __m512i sum_quads(const std::uint8_t* codes, std::int8_t* compact, int stored, int usual) {
   const int whole = (stored + 3) / 4 / 2 * 2;
   // The quad behind the last pair, with inputs of 0 when there is none.
   const auto last = load_any<std::int32_t>(reinterpret_cast<std::uint8_t*>(compact) + 4 * whole);
   const std::int32_t none = 0;
   __builtin_memcpy(compact + 4 * whole, &none, sizeof none);
-  const __m512i low = _mm512_set1_epi8(15);
   __m512i even = _mm512_dpbusd_epi32(_mm512_setzero_si512(), widen_pairs(codes + 32 * whole),
                                      _mm512_set1_epi32(last));
   __m512i odd = _mm512_setzero_si512();
-  for (int quad = 0; quad < whole; quad += 8, codes += 256) {
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m512i both = _mm512_loadu_si512(codes + 64 * pair);
-      const __m512i a = _mm512_and_si512(both, low);
-      const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-      even = _mm512_dpbusd_epi32(even, a, step_inputs<16>(compact, quad + 2 * pair));
-      odd = _mm512_dpbusd_epi32(odd, b, step_inputs<16>(compact, quad + 2 * pair + 1));
-    }
-  }
+  add_quads<4>(codes, compact, 0, usual, even, odd);
+  if (whole > usual) add_quads<8>(codes, compact, usual, whole, even, odd);
   return _mm512_add_epi32(even, odd);
 }
 
@@ -120,15 +134,15 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
   int step = 0;
   if constexpr (BITS == 8) {
     for (; step + 2 <= steps; step += 2, codes += 128) {
-      const __m512i a = _mm512_loadu_si512(codes);
-      const __m512i b = _mm512_loadu_si512(codes + 64);
+      const __m512i a = load_codes(codes);
+      const __m512i b = load_codes(codes + 64);
       for (int t = 0; t < T; ++t) {
         even[t] = _mm512_dpbusd_epi32(even[t], a, step_inputs<R>(compact + t * stride, step));
         odd[t] = _mm512_dpbusd_epi32(odd[t], b, step_inputs<R>(compact + t * stride, step + 1));
       }
     }
     if (step < steps) {
-      const __m512i a = _mm512_loadu_si512(codes);
+      const __m512i a = load_codes(codes);
       for (int t = 0; t < T; ++t) {
         even[t] = _mm512_dpbusd_epi32(even[t], a, step_inputs<R>(compact + t * stride, step));
       }
@@ -137,7 +151,7 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
     const __m512i low = _mm512_set1_epi8(15);
     const int whole = quads * R * 4 / 128 * 2;
     for (; step < whole; step += 2, codes += 64) {
-      const __m512i both = _mm512_loadu_si512(codes);
+      const __m512i both = load_codes(codes);
       const __m512i a = _mm512_and_si512(both, low);
       const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       for (int t = 0; t < T; ++t) {
@@ -155,49 +169,85 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
   for (int t = 0; t < T; ++t) sums[t] = fold_quads<R>(_mm512_add_epi32(even[t], odd[t]));
 }
 
+/// How many quads a group of the panel usually stores, as sum_quads wants it; 0 where that may not
+/// read so far.
+inline int usual_quads(const PanelSparseView& m, std::int64_t panel) {
+  const auto begin = load_any<std::uint64_t>(m.starts + 8 * panel);
+  const auto end = load_any<std::uint64_t>(m.starts + 8 * (panel + 1));
+  const auto all = load_any<std::uint64_t>(m.starts + 8 * m.panels);
+  if (end + 32 * kQuadsBeyond > all) return 0;
+  const auto mean = static_cast<int>((end - begin) / 32 / static_cast<std::uint64_t>(m.groups));
+  const int usual = (mean + 3) / 4 * 4 + 4;
+  return usual < kQuadsBeyond ? usual : kQuadsBeyond;
+}
+
+/// The inputs of some groups for T tokens, moved together.
+template <int R, int T>
+struct CompactedInputs {
+  static constexpr int kMostGroups = kChunkColumns<R> / 32;
+  static constexpr int kStride = kChunkColumns<R> + kMostGroups * kZerosBehind;
+  alignas(64) std::int8_t inputs[T * kStride];
+  int stored[kMostGroups];
+  alignas(16) std::int32_t offsets[T][kMostGroups];
+};
+
+/// Compacts groups [first, last) of the panel with the bitmaps at `bitmap`.
+template <int BITS, int R, int T>
+inline void compact_groups(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t token,
+                           const std::uint8_t* bitmap, std::int64_t first, std::int64_t last,
+                           CompactedInputs<R, T>& out) {
+  const int group = m.form.group;
+  for (int t = 0; t < T; ++t) {
+    const std::int8_t* const inputs = in.codes + (token + t) * in.stride;
+    std::int8_t* to = out.inputs + t * out.kStride;
+    for (std::int64_t four = first; four < last; four += 4) {
+      __m512i offsets[4];
+      for (int i = 0; i < 4; ++i) {
+        const std::int64_t g = four + i < last ? four + i : last - 1;
+        const Compacted found =
+            compact_group<BITS>(inputs + g * group, bitmap + g * m.bitmap_bytes, group,
+                                m.form.column_block, to + (g - first) * (group + kZerosBehind));
+        out.stored[g - first] = found.stored;
+        offsets[i] = found.offsets;
+      }
+      _mm_store_si128(reinterpret_cast<__m128i*>(out.offsets[t] + (four - first)),
+                      sum_lanes(offsets[0], offsets[1], offsets[2], offsets[3]));
+    }
+  }
+}
+
 template <int BITS, int R, int T>
 void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t panel,
                      std::int64_t token, float* y) {
-  const int group_columns = m.form.group;
   const bool half = m.form.scale_type == ScaleType::Float16;
-  const std::int64_t slot =
-      group_columns < 64 ? 64 : group_columns;  // so that no tail reads the next slot
-  const std::int64_t chunk_groups = kChunkColumns<R> / slot;
-  constexpr std::int64_t kStride = kChunkColumns<R> + 128;
-  alignas(64) std::int8_t compact[T * kStride];
-  Compacted compacted[T][kChunkColumns<R> / 64];
-  const bool ahead = load_any<std::uint64_t>(m.starts + 8 * (panel + 1)) + kQuadsAhead <=
-                     load_any<std::uint64_t>(m.starts + 8 * m.panels);
+  const std::int64_t slot = m.form.group + kZerosBehind;
+  const std::int64_t chunk_groups = kChunkColumns<R> / m.form.group;
+  CompactedInputs<R, T> compact;
+  ScaleIndex scale(m, panel, R);
+  const int usual = BITS == 4 && R == 16 && T == 1 ? usual_quads(m, panel) : 0;
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
   const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * m.bitmap_bytes;
   __m512 totals[T];
   for (int t = 0; t < T; ++t) totals[t] = _mm512_setzero_ps();
   for (std::int64_t first = 0; first < m.groups; first += chunk_groups) {
     const std::int64_t last = first + chunk_groups < m.groups ? first + chunk_groups : m.groups;
+    compact_groups<BITS, R, T>(m, in, token, bitmap, first, last, compact);
     for (std::int64_t g = first; g < last; ++g) {
-      for (int t = 0; t < T; ++t) {
-        compacted[t][g - first] = compact_group<BITS>(
-            in.codes + (token + t) * in.stride + g * group_columns, bitmap + g * m.bitmap_bytes,
-            group_columns, m.form.column_block, compact + t * kStride + (g - first) * slot);
-      }
-    }
-    for (std::int64_t g = first; g < last; ++g) {
-      const int count = compacted[0][g - first].stored;
-      std::int8_t* const inputs = compact + (g - first) * slot;
+      const int count = compact.stored[g - first];
+      std::int8_t* const inputs = compact.inputs + (g - first) * slot;
       __m512i sums[T];
-      if (BITS == 4 && R == 16 && T == 1 && ahead) {
-        sums[0] = sum_quads(codes, inputs, count);
+      if (usual > 0) {
+        sums[0] = sum_quads(codes, inputs, count, usual);
       } else {
-        sum_group<BITS, R, T>(codes, inputs, kStride, count, sums);
+        sum_group<BITS, R, T>(codes, inputs, compact.kStride, count, sums);
       }
       codes += (count + 3) / 4 * 4 * R * BITS / 8;
-      const __m512 scales = load_scales(
-          m.scales, half, (panel * m.scale_groups + g / m.form.groups_per_scale) * R, R);
+      const __m512 scales = load_scales(m.scales, half, scale.next(), R);
       for (int t = 0; t < T; ++t) {
         const __m512 factor =
             _mm512_mul_ps(scales, _mm512_set1_ps(in.scales[(token + t) * m.groups + g]));
         const __m512i sum =
-            _mm512_sub_epi32(sums[t], _mm512_set1_epi32(compacted[t][g - first].offset));
+            _mm512_sub_epi32(sums[t], _mm512_set1_epi32(compact.offsets[t][g - first]));
         totals[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), factor, totals[t]);
       }
     }
@@ -209,24 +259,12 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
   }
 }
 
-/// The scales of the four rows of panel `panel` for group `g`.
-inline __m128 load_four_scales(const PanelSparseView& m, std::int64_t panel, std::int64_t g) {
-  const std::int64_t at = (panel * m.scale_groups + g / m.form.groups_per_scale) * kRows;
+/// The four scales from number `at` on.
+inline __m128 load_four_scales(const PanelSparseView& m, std::int64_t at) {
   if (m.form.scale_type == ScaleType::Float16) {
     return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(m.scales + 2 * at)));
   }
   return _mm_loadu_ps(reinterpret_cast<const float*>(m.scales + 4 * at));
-}
-
-/// The sums of the lanes of four vectors, in this order.
-inline __m128i sum_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
-  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-  const __m512i abcd =
-      _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-  const __m256i two =
-      _mm256_add_epi32(_mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
-  return _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
 }
 
 /// A panel of four unstructured rows for one token; WORDS runs of 64 columns in a group, 0: one
@@ -239,6 +277,7 @@ void multiply_rows(const PanelSparseView& m, const QuantizedInputs& in, std::int
   const std::int8_t* inputs = in.codes;
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
   const std::uint8_t* bitmap = m.bitmaps + panel * m.groups * kRows * kBitmapBytes;
+  ScaleIndex scale(m, panel, kRows);
   __m128 totals = _mm_setzero_ps();
   for (std::int64_t g = 0; g < m.groups; ++g) {
     __m512i sums[kRows];
@@ -261,7 +300,7 @@ void multiply_rows(const PanelSparseView& m, const QuantizedInputs& in, std::int
     }
     inputs += m.form.group;
     bitmap += kRows * kBitmapBytes;
-    const __m128 factors = _mm_mul_ps(load_four_scales(m, panel, g), _mm_set1_ps(in.scales[g]));
+    const __m128 factors = _mm_mul_ps(load_four_scales(m, scale.next()), _mm_set1_ps(in.scales[g]));
     const __m128i sum =
         _mm_add_epi32(sum_lanes(sums[0], sums[1], sums[2], sums[3]), _mm_set1_epi32(in.offsets[g]));
     totals = _mm_fmadd_ps(_mm_cvtepi32_ps(sum), factors, totals);
@@ -304,6 +343,7 @@ bool use_tiles(const PanelSparseView& m, const QuantizedInputs& in) {
 
 void multiply(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t first_panel,
               std::int64_t last_panel, float* y, std::uint8_t* scratch) {
+  if (in.slots != nullptr) return multiply_quads_once(m, in, first_panel, last_panel, y);
   if (in.biased != nullptr) return multiply_quads(m, in, first_panel, last_panel, y, scratch);
   if (use_tiles(m, in)) return multiply_tiles(m, in, first_panel, last_panel, y, scratch);
   multiply_panels<Avx512Panels>(m, in, first_panel, last_panel, y, scratch);

@@ -20,11 +20,16 @@ struct QuantizedInputs {
   /// code + 128 in the same places, or null: for kernels that multiply signed codes of a 16x4
   /// matrix with many tokens.
   const std::uint8_t* biased = nullptr;
+  /// [groups, kSlotBytes], or null: for one token and a 16x4 matrix, each group's codes and, from
+  /// byte 256 of its slot on, zeros.
+  const std::uint8_t* slots = nullptr;
   const float* scales = nullptr;  ///< [tokens, groups]
   /// [tokens, groups]: -2^(bits-1) * the sum of the group's codes, where kernels that multiply
   /// stored codes, code + 2^(bits-1), may start their sums.
   const std::int32_t* offsets = nullptr;
 };
+
+inline constexpr std::int64_t kSlotBytes = 256 + 64;
 
 // 16 of codes; of the smallest groups scales and offsets, 2 each, and counts; columns of quads, 1
 inline constexpr std::int64_t kScratchRows = 22;
@@ -68,8 +73,9 @@ struct KernelSet {
 };
 
 KernelSet scalar_kernels();
-KernelSet avx2_kernels();    ///< AVX2, FMA, F16C
-KernelSet neon_kernels();    ///< Armv8.2 with dot products
-KernelSet avx512_kernels();  ///< AVX-512 F, BW, VL, VNNI, VBMI2
+KernelSet avx2_kernels();       ///< AVX2, FMA, F16C
+KernelSet neon_kernels();       ///< Armv8.2 with dot products
+KernelSet neon_i8mm_kernels();  ///< the same with products of 8-bit matrices
+KernelSet avx512_kernels();     ///< AVX-512 F, BW, VL, VNNI, VBMI2
 
 }  // namespace edgecompress

@@ -29,14 +29,17 @@ std::vector<InstructionSet> supported_instruction_sets() {
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt") &&
                     __builtin_cpu_supports("f16c");
   if (avx2) sets.push_back(InstructionSet::Avx2);
-  if (avx2 && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("avx512f") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
-      __builtin_cpu_supports("avx512vbmi2")) {
+  if (avx2 && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi2")) {
     sets.push_back(InstructionSet::Avx512);
   }
 #elif defined(__aarch64__)
-  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) sets.push_back(InstructionSet::NeonDot);
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) {
+    sets.push_back(InstructionSet::NeonDot);
+    if ((getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) sets.push_back(InstructionSet::NeonI8mm);
+  }
 #endif
   return sets;
 }
@@ -46,6 +49,7 @@ KernelSet kernels_for(InstructionSet set) {
   if (set == InstructionSet::Avx512) return avx512_kernels();
   if (set == InstructionSet::Avx2) return avx2_kernels();
 #elif defined(__aarch64__)
+  if (set == InstructionSet::NeonI8mm) return neon_i8mm_kernels();
   if (set == InstructionSet::NeonDot) return neon_kernels();
 #endif
   ensure(set == InstructionSet::Scalar, "an instruction set of this processor");
@@ -64,6 +68,8 @@ void InputBuffer::prepare(const PanelSparseView& matrix, std::int64_t tokens) {
   inputs_.codes = fit(codes_, tokens * inputs_.stride + kReadAhead);
   const bool many = matrix.form.column_block == 4 && tokens >= kManyTokens;
   inputs_.biased = many ? fit(biased_, tokens * inputs_.stride + kReadAhead) : nullptr;
+  const bool once = matrix.form.column_block == 4 && tokens == 1;
+  inputs_.slots = once ? fit(slots_, matrix.groups * kSlotBytes) : nullptr;
   inputs_.scales = fit(scales_, tokens * matrix.groups);
   inputs_.offsets = fit(offsets_, tokens * matrix.groups);
 }
@@ -81,6 +87,9 @@ void InputBuffer::quantize_token(const PanelSparseView& matrix, const KernelSet&
     if (inputs_.biased != nullptr) {
       std::transform(codes, codes + group_columns, biased_.data() + token * inputs_.stride + first,
                      [](std::int8_t code) { return static_cast<std::uint8_t>(code + 128); });
+    }
+    if (inputs_.slots != nullptr) {
+      std::copy_n(codes, group_columns, slots_.data() + group * kSlotBytes);
     }
     const int sum = std::accumulate(codes, codes + group_columns, 0);
     offsets_[static_cast<std::size_t>(at)] = -sum * (1 << (matrix.form.bits - 1));

@@ -9,7 +9,7 @@
 
 namespace edgecompress {
 
-enum class InstructionSet { Scalar, Avx2, Avx512, NeonDot };
+enum class InstructionSet { Scalar, Avx2, Avx512, NeonDot, NeonI8mm };
 
 /// What this processor can run, slowest first; Scalar is always there.
 std::vector<InstructionSet> supported_instruction_sets();
@@ -33,6 +33,7 @@ class InputBuffer {
  private:
   std::vector<std::int8_t> codes_;
   std::vector<std::uint8_t> biased_;
+  std::vector<std::uint8_t> slots_;  // no byte behind a group's 256 is ever written
   std::vector<float> scales_;
   std::vector<std::int32_t> offsets_;
   QuantizedInputs inputs_;

@@ -27,16 +27,6 @@ TrainingOptions block_options(const TrainingOptions& whole) {
   return options;
 }
 
-TrainedBlockReport row_of(std::int64_t block, const TrainingReport& training) {
-  return {.block = block,
-          .trained_parameters = training.trained_parameters,
-          .steps_planned = training.steps_planned,
-          .steps_done = training.steps_done,
-          .kept_step = training.kept_step,
-          .held_out_loss_before = training.held_out_loss_before,
-          .held_out_loss_after = training.held_out_loss_after};
-}
-
 class BlockRecovery {
  public:
   BlockRecovery(const Recovery& recovery, const TrainingSplit& split,
@@ -97,7 +87,7 @@ class BlockRecovery {
     const TrainingReport training =
         train(block.parameters(options_), block_objective(pass, [&block] { block.settle(); }),
               split_, recovery_.windows.length, options_, control);
-    report_.blocks.push_back(row_of(index, training));
+    report_.blocks.push_back({.block = index, .outcome = training.outcome});
     for (const std::string& warning : training.warnings) {
       report_.warnings.push_back(concat("block ", index, ": ", warning));
     }

@@ -25,7 +25,7 @@ struct MaskedModel {
 /// Spreads the step's sparsity over the layers it targets as MaskAllocation::Loss says. What a
 /// weight costs is taken from the source's matrices, also where a cut has changed them since.
 ///
-/// survey: of the source's blocks, with SurveyDetail::Gradients. In memory: one block. The same for
+/// survey: of the source's blocks, with GradientDetail::Outputs. In memory: one block. The same for
 /// any number of threads.
 MatrixSparsities sparsities_by_loss(const MaskedModel& masked, const MaskStep& step,
                                     const std::vector<BlockSurvey>& survey, int num_threads,

@@ -34,6 +34,10 @@ constexpr std::uint64_t kGraphCopies = 6;
 // Inside a block's graph, of a token: multiples of the hidden size and of the widest input.
 constexpr std::uint64_t kGraphStates = 26;
 constexpr std::uint64_t kGraphActivations = 6;
+// Beside it when inputs are rounded: each layer's graph keeps what it reads as a copy of its own,
+// and three more are there while one is made (rounding_bytes).
+constexpr std::uint64_t kRoundedStates = 6;
+constexpr std::uint64_t kRoundedActivations = 4;
 // Beside it when every layer's outputs are asked for their gradients: what is added, the sum and
 // the gradient of each.
 constexpr std::uint64_t kProbedStates = 15;
@@ -135,6 +139,20 @@ std::uint64_t graph_bytes(const LlamaConfig& config, const WindowSizes& windows)
   return std::max(static_cast<std::uint64_t>(tokens) * width, kLogitCopies * logits) * kFloat;
 }
 
+/// Whether layers round what they read while they are trained.
+bool rounds_in_training(const WalkPlan& plan, const TrainingChoice& choice) {
+  const std::optional<ActivationRounding>& asked = choice.options.activations;
+  return asked ? *asked != ActivationRounding::None && quantizes(plan) : rounds_inputs(plan);
+}
+
+/// Rounded inputs in the graph of a block.
+std::uint64_t rounded_graph_bytes(const LlamaConfig& config, const WindowSizes& windows) {
+  const std::int64_t tokens = windows_at_once(windows.length) * windows.length;
+  const std::uint64_t width = kRoundedStates * static_cast<std::uint64_t>(config.hidden_size) +
+                              kRoundedActivations * widest_input(config);
+  return static_cast<std::uint64_t>(tokens) * width * kFloat;
+}
+
 std::int64_t windows_in_text(const std::filesystem::path& text, std::int64_t length) {
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(text, error);
@@ -160,14 +178,18 @@ void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
 }
 
 /// The states between all blocks, the gradient, and the activations that it needs.
-void add_gradients(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts) {
+void add_gradients(MemoryNeed& need, GradientDetail detail, const LlamaConfig& config,
+                   const TextSizes& texts) {
   const auto sets = static_cast<std::uint64_t>(config.num_blocks()) + 2;
   need.state_sets += sets;
   need.states += sets * state_bytes(texts.calibration, config);
   if (!texts.calibration) return;
   const std::int64_t length = texts.calibration->length;
-  const std::uint64_t probed = kProbedStates * static_cast<std::uint64_t>(config.hidden_size) +
-                               kProbedActivations * widest_input(config);
+  const std::uint64_t probed =
+      detail == GradientDetail::Parts
+          ? 0
+          : kProbedStates * static_cast<std::uint64_t>(config.hidden_size) +
+                kProbedActivations * widest_input(config);
   need.forward =
       std::max(need.forward,
                graph_bytes(config, *texts.calibration) +
@@ -241,7 +263,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   const bool compares = plan.measures_divergence();
   if (compares) add_divergence(need, config, texts);
   if (compares || plan.removed_by_perplexity > 0) add_logits(need, config, texts);
-  if (plan.needs_gradients) add_gradients(need, config, texts);
+  if (plan.gradients) add_gradients(need, *plan.gradients, config, texts);
   if (plan.reconstructs_blocks) add_reconstruction(need, config, texts);
   return need;
 }
@@ -260,6 +282,7 @@ void add_training_need(MemoryNeed& need, const WalkPlan& plan, const RecoverStep
                                                                             : 0;
   need.training =
       (kTrainedCopies * trained + kGraphCopies * block) * kFloat + graph_bytes(config, windows);
+  if (rounds_in_training(plan, step.choice)) need.training += rounded_graph_bytes(config, windows);
   need.state_sets = std::max(need.state_sets, kTrainingSets);
   need.states = std::max(need.states, kTrainingSets * state_bytes(windows, config));
 }

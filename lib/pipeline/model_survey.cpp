@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "calibrate/hidden_states.h"
 #include "decoder/block_weights.h"
-#include "pipeline/taylor_scores.h"
 #include "tensor/aten.h"
 #include "tensor/ordered_sum.h"
 
@@ -75,8 +74,8 @@ BlockSurvey survey_of(const BlockWeights& block, const BlockSums& sums) {
 }  // namespace
 
 std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindows& text,
-                                      SurveyDetail detail, const EvaluationOptions& compute,
-                                      const Progress& progress) {
+                                      std::optional<GradientDetail> gradients,
+                                      const EvaluationOptions& compute, const Progress& progress) {
   const RotaryTable rotary = make_rotary_table(model.config(), text.length, compute.target.device);
   HiddenStates states(text, model.matrix(kEmbeddingModule), compute.storage);
   const std::int64_t count = model.config().num_blocks();
@@ -100,8 +99,8 @@ std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindo
     surveys.push_back(survey_of(block, sums));
     if (progress) progress({"survey", index + 1, count});
   }
-  if (detail == SurveyDetail::Activations) return surveys;
-  std::vector<BlockGradients> found = taylor_scores(model, text, compute, progress);
+  if (!gradients) return surveys;
+  std::vector<BlockGradients> found = taylor_scores(model, text, *gradients, compute, progress);
   for (std::size_t i = 0; i < surveys.size(); ++i) {
     surveys[i].taylor = std::move(found[i].parts);
     surveys[i].output_gradients = std::move(found[i].outputs);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "base/progress.h"
@@ -9,6 +10,7 @@
 #include "evaluate/model_evaluation.h"
 #include "llama/linear_layers.h"
 #include "llama/model_folder.h"
+#include "pipeline/taylor_scores.h"
 #include "prune/structured.h"
 
 namespace edgecompress {
@@ -23,19 +25,17 @@ struct BlockSurvey {
   double outlier_share = 0;
   /// Mean x^2 of what a group of layers reads, by InputGroup.
   std::array<std::vector<double>, kInputGroups.size()> input_squares = {};
-  PartScores taylor = {};  ///< of taylor_scores(); empty without SurveyDetail::Gradients
-  /// Mean (dL/dy)^2 of the outputs, by LinearKind; empty without SurveyDetail::Gradients.
+  PartScores taylor = {};  ///< of taylor_scores(); empty when no gradients are asked for
+  /// Mean (dL/dy)^2 of the outputs, by LinearKind; empty without GradientDetail::Outputs.
   std::array<std::vector<double>, kLinearKinds.size()> output_gradients = {};
 };
-
-enum class SurveyDetail { Activations, Gradients };
 
 /// Lets the text go through the dense model once, block by block, for decisions that need all
 /// blocks before the first is changed. In memory: one block and the hidden states. The same for any
 /// number of threads.
-/// detail: Gradients adds taylor_scores(), at their cost.
+/// gradients: adds taylor_scores(), at their cost; nothing: none.
 std::vector<BlockSurvey> survey_model(const ModelFolder& model, const TokenWindows& text,
-                                      SurveyDetail detail, const EvaluationOptions& compute,
-                                      const Progress& progress);
+                                      std::optional<GradientDetail> gradients,
+                                      const EvaluationOptions& compute, const Progress& progress);
 
 }  // namespace edgecompress

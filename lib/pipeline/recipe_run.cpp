@@ -184,9 +184,8 @@ class RecipeRun {
                                         plan_.removed_by_perplexity, compute_, progress_);
     }
     if (plan_.needs_survey) {
-      const SurveyDetail detail =
-          plan_.needs_gradients ? SurveyDetail::Gradients : SurveyDetail::Activations;
-      survey.blocks = survey_model(model_, *texts_.walk.calibration, detail, compute_, progress_);
+      survey.blocks =
+          survey_model(model_, *texts_.walk.calibration, plan_.gradients, compute_, progress_);
     }
     if (plan_.spreads_by_loss) spread_masks(survey);
     if (plan_.measures_grids()) {

@@ -242,7 +242,7 @@ void refuse_unknown_blocks(const ModelFolder& model, ActivationRounding rounding
 }  // namespace
 
 bool RecoveryReport::changed() const {
-  return (blocks && blocks->kept) || (whole && whole->kept_step > 0);
+  return (blocks && blocks->kept) || (whole && whole->outcome.kept_step > 0);
 }
 
 TrainingSource training_source(const Recovery& recovery, const ModelFolder& start,

@@ -25,9 +25,8 @@ std::vector<double> as_doubles(const at::Tensor& values) {
 /// Sums of one block.
 class BlockScores {
  public:
-  /// mixed, activated: what o_proj and down_proj read, with their gradients. block: with outputs
-  /// probed, behind the backward pass.
-  void add(const BlockWeights& block, const at::Tensor& mixed, const at::Tensor& activated) {
+  /// mixed, activated: what o_proj and down_proj read, with their gradients.
+  void add_parts(const BlockWeights& block, const at::Tensor& mixed, const at::Tensor& activated) {
     const std::int64_t heads = block.shape.num_attention_heads;
     const at::Tensor by_head = contributions(mixed).view({-1, heads, block.head_dim}).sum(-1);
     const at::Tensor by_group =
@@ -36,6 +35,10 @@ class BlockScores {
     add_squares(by_group, groups_);
     add_squares(by_head, heads_);
     add_squares(contributions(activated), channels_);
+  }
+
+  /// block: with outputs probed, behind the backward pass.
+  void add_outputs(const BlockWeights& block) {
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
       add_squares(block.biases[i].grad().flatten(0, 1).cpu().to(at::kDouble), outputs_[i]);
     }
@@ -54,6 +57,7 @@ class BlockScores {
                                    .channels = as_doubles(channels_)},
                          .outputs = {}};
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
+      if (!outputs_[i].defined()) continue;
       found.outputs[i] = as_doubles(outputs_[i] / static_cast<double>(num_tokens));
     }
     return found;
@@ -88,10 +92,11 @@ BlockWeights with_probed_outputs(BlockWeights block, std::int64_t windows, std::
 
 class TaylorPass {
  public:
-  TaylorPass(const ModelFolder& model, const TokenWindows& text, const EvaluationOptions& compute,
-             const Progress& progress)
+  TaylorPass(const ModelFolder& model, const TokenWindows& text, GradientDetail detail,
+             const EvaluationOptions& compute, const Progress& progress)
       : model_(model),
         text_(text),
+        detail_(detail),
         compute_(compute),
         progress_(progress),
         rotary_(make_rotary_table(model.config(), text.length, compute.target.device)) {}
@@ -163,17 +168,20 @@ class TaylorPass {
     for_each_piece(states, compute_.target.device,
                    [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
                      const at::Tensor input = hidden.detach().clone().requires_grad_();
-                     const BlockWeights probed =
-                         with_probed_outputs(block, hidden.size(0), hidden.size(1));
+                     const BlockWeights used =
+                         detail_ == GradientDetail::Outputs
+                             ? with_probed_outputs(block, hidden.size(0), hidden.size(1))
+                             : block;
                      std::array<at::Tensor, kInputGroups.size()> read;
                      const at::Tensor output = block_forward(
-                         probed, rotary_, input, [&](InputGroup group, const at::Tensor& values) {
+                         used, rotary_, input, [&](InputGroup group, const at::Tensor& values) {
                            values.retain_grad();
                            read[static_cast<std::size_t>(group)] = values;
                          });
                      output.backward(gradient.windows(begin, end).to(compute_.target.device));
-                     sums.add(probed, read[static_cast<std::size_t>(InputGroup::O)],
-                              read[static_cast<std::size_t>(InputGroup::Down)]);
+                     sums.add_parts(used, read[static_cast<std::size_t>(InputGroup::O)],
+                                    read[static_cast<std::size_t>(InputGroup::Down)]);
+                     if (detail_ == GradientDetail::Outputs) sums.add_outputs(used);
                      gradient.windows(begin, end).copy_(input.grad());
                      gradient.release(begin, end);
                    });
@@ -183,6 +191,7 @@ class TaylorPass {
 
   const ModelFolder& model_;
   const TokenWindows& text_;
+  const GradientDetail detail_;
   const EvaluationOptions& compute_;
   const Progress& progress_;
   RotaryTable rotary_;
@@ -192,9 +201,9 @@ class TaylorPass {
 }  // namespace
 
 std::vector<BlockGradients> taylor_scores(const ModelFolder& model, const TokenWindows& text,
-                                          const EvaluationOptions& compute,
+                                          GradientDetail detail, const EvaluationOptions& compute,
                                           const Progress& progress) {
-  return TaylorPass(model, text, compute, progress).run();
+  return TaylorPass(model, text, detail, compute, progress).run();
 }
 
 }  // namespace edgecompress

@@ -12,10 +12,17 @@
 
 namespace edgecompress {
 
+/// What is asked of the backward pass.
+enum class GradientDetail {
+  Parts,    ///< what heads and channels are worth
+  Outputs,  ///< that, and the gradients of all layers' outputs: about as much memory again
+};
+
 /// How the loss depends on one decoder block.
 struct BlockGradients {
   PartScores parts;
-  /// By LinearKind, of each output y of the layer: the mean of (dL/dy)^2 over the tokens.
+  /// By LinearKind, of each output y of the layer: the mean of (dL/dy)^2 over the tokens. Empty
+  /// with GradientDetail::Parts.
   std::array<std::vector<double>, kLinearKinds.size()> outputs;
 };
 
@@ -32,7 +39,7 @@ struct BlockGradients {
 /// Source: Molchanov et al., "Importance Estimation for Neural Network Pruning", arXiv 1906.10771,
 ///         eq. 8.
 std::vector<BlockGradients> taylor_scores(const ModelFolder& model, const TokenWindows& text,
-                                          const EvaluationOptions& compute,
+                                          GradientDetail detail, const EvaluationOptions& compute,
                                           const Progress& progress);
 
 }  // namespace edgecompress

@@ -78,7 +78,7 @@ double calibration_passes(const WalkPlan& plan) {
   double passes = plan.needs_calibration() ? kCalibrationPasses : 0;
   if (plan.follows_dense()) passes += 1;
   if (plan.needs_survey) passes += 1;
-  if (plan.needs_gradients) passes += kGradientPasses;
+  if (plan.gradients) passes += kGradientPasses;
   if (plan.measures_grids()) passes += kGridPasses;
   for (const Step& step : plan.steps) passes += training_passes(step);
   // Of n blocks the i-th is passed by the text for each of the i before it, and once to go on.

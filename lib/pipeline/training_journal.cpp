@@ -181,10 +181,10 @@ void TrainingJournal::note_block(const BlockTrainingProgress& progress, std::int
 void TrainingJournal::note(const TrainingPrelude& prelude, const TrainingState& state) {
   if (!journal_.keeps_records()) return;
   JournalEntry entry = entry_without_training();
-  entry.unit =
-      concat("training step ", state.report.steps_done, " of ", state.report.steps_planned);
+  entry.unit = concat("training step ", state.report.outcome.steps_done, " of ",
+                      state.report.outcome.steps_planned);
   entry.output_files.insert(prelude.block_files.begin(), prelude.block_files.end());
-  const std::string name = concat(kStatePrefix, state.report.steps_done, ".f32");
+  const std::string name = concat(kStatePrefix, state.report.outcome.steps_done, ".f32");
   std::uint64_t bytes = 0;
   for (const TrainingState::Tensors& parameter : state.parameters) {
     bytes += tensors_of(parameter).size() * parameter.value.nbytes();

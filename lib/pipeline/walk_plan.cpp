@@ -294,7 +294,7 @@ class Planner {
                   "uncut model's parts. Do such a step first");
     }
     plan_.needs_survey = true;
-    plan_.needs_gradients = true;
+    if (!plan_.gradients) plan_.gradients = GradientDetail::Parts;
     for (const BlockSurvey& block : surveys_of(plan_.source_blocks, survey_.blocks)) {
       plan_.part_scores.push_back(block.taylor);
     }
@@ -313,7 +313,7 @@ class Planner {
 
   void spread_by_loss(const std::string& id) {
     plan_.needs_survey = true;
-    plan_.needs_gradients = true;
+    plan_.gradients = GradientDetail::Outputs;
     plan_.spreads_by_loss = true;
     const auto found = survey_.sparsities.find(id);
     if (found != survey_.sparsities.end()) plan_.sparsities.emplace(*found);

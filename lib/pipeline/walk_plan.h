@@ -36,7 +36,8 @@ struct WalkPlan {
   bool masks_for_dense_outputs = false;    ///< a mask step is
   std::int64_t removed_by_perplexity = 0;  ///< blocks that are left out by LayerScore::Perplexity
   bool spreads_by_loss = false;            ///< a mask step spreads its sparsity so
-  bool needs_gradients = false;            ///< the survey must send the loss back through the model
+  /// What the survey must send the loss back through the model for; nothing: it need not.
+  std::optional<GradientDetail> gradients = {};
   bool needs_survey = false;  ///< the dense model must be seen before all of the above is known
   bool sizes_need_survey = false;  ///< and the shapes above are those of an equal share until then
   /// Modules whose grid is measured, of groups that a size target decides on.

@@ -160,6 +160,15 @@ TrainingPoint read_training_point(const ReportReader& in) {
           .held_out_loss = in.number("held_out_loss")};
 }
 
+TrainingOutcome read_outcome(const ReportReader& in) {
+  return {.trained_parameters = in.integer("trained_parameters"),
+          .steps_planned = in.integer("steps_planned"),
+          .steps_done = in.integer("steps_done"),
+          .kept_step = in.integer("kept_step"),
+          .held_out_loss_before = in.number("held_out_loss_before"),
+          .held_out_loss_after = in.number("held_out_loss_after")};
+}
+
 TrainingReport read_training(const ReportReader& in) {
   TrainingReport out;
   out.trained = in.text("trained");
@@ -169,12 +178,7 @@ TrainingReport read_training(const ReportReader& in) {
   out.window = in.integer("window");
   out.training_windows = in.integer("training_windows");
   out.held_out_windows = in.integer("held_out_windows");
-  out.trained_parameters = in.integer("trained_parameters");
-  out.steps_planned = in.integer("steps_planned");
-  out.steps_done = in.integer("steps_done");
-  out.kept_step = in.integer("kept_step");
-  out.held_out_loss_before = in.number("held_out_loss_before");
-  out.held_out_loss_after = in.number("held_out_loss_after");
+  out.outcome = read_outcome(in);
   if (in.has("activations")) out.activations = in.text("activations");
   out.gate = in.optional_number("gate");
   out.perplexity_increase = in.optional_number("perplexity_increase");
@@ -184,13 +188,7 @@ TrainingReport read_training(const ReportReader& in) {
 }
 
 TrainedBlockReport read_trained_block(const ReportReader& in) {
-  return {.block = in.integer("block"),
-          .trained_parameters = in.integer("trained_parameters"),
-          .steps_planned = in.integer("steps_planned"),
-          .steps_done = in.integer("steps_done"),
-          .kept_step = in.integer("kept_step"),
-          .held_out_loss_before = in.number("held_out_loss_before"),
-          .held_out_loss_after = in.number("held_out_loss_after")};
+  return {.block = in.integer("block"), .outcome = read_outcome(in)};
 }
 
 BlockTrainingReport read_block_training(const ReportReader& in) {

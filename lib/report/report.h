@@ -108,6 +108,16 @@ struct TrainingPoint {
   double held_out_loss = 0;
 };
 
+/// What a training did with its parameters.
+struct TrainingOutcome {
+  std::int64_t trained_parameters = 0;
+  std::int64_t steps_planned = 0;
+  std::int64_t steps_done = 0;
+  std::int64_t kept_step = 0;  ///< 0: nothing was changed
+  double held_out_loss_before = 0;
+  double held_out_loss_after = 0;
+};
+
 /// A short training and what it brought. Losses are means per predicted token, in nats.
 struct TrainingReport {
   std::string trained;       ///< "scales" or "weights"
@@ -117,12 +127,7 @@ struct TrainingReport {
   std::int64_t window = 0;   ///< tokens
   std::int64_t training_windows = 0;
   std::int64_t held_out_windows = 0;
-  std::int64_t trained_parameters = 0;
-  std::int64_t steps_planned = 0;
-  std::int64_t steps_done = 0;
-  std::int64_t kept_step = 0;  ///< 0: nothing was changed
-  double held_out_loss_before = 0;
-  double held_out_loss_after = 0;
+  TrainingOutcome outcome;
   std::optional<std::string> activations = {};  ///< how inputs were rounded: "int8-per-token" ...
   std::optional<double> gate;  ///< training only beyond this share of lost perplexity
   std::optional<double> perplexity_increase;  ///< share of the teacher's, on the held-out windows
@@ -134,12 +139,7 @@ struct TrainingReport {
 /// |output - dense output|^2 / |dense output|^2.
 struct TrainedBlockReport {
   std::int64_t block = 0;
-  std::int64_t trained_parameters = 0;
-  std::int64_t steps_planned = 0;
-  std::int64_t steps_done = 0;
-  std::int64_t kept_step = 0;  ///< 0: nothing was changed
-  double held_out_loss_before = 0;
-  double held_out_loss_after = 0;
+  TrainingOutcome outcome;
 };
 
 /// A training of the decoder blocks one by one, and what it brought.

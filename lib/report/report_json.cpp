@@ -91,6 +91,15 @@ class ReportWriter {
     return out;
   }
 
+  void put_outcome(Json& out, const TrainingOutcome& outcome) {
+    out["trained_parameters"] = outcome.trained_parameters;
+    out["steps_planned"] = outcome.steps_planned;
+    out["steps_done"] = outcome.steps_done;
+    out["kept_step"] = outcome.kept_step;
+    out["held_out_loss_before"] = number(outcome.held_out_loss_before);
+    out["held_out_loss_after"] = number(outcome.held_out_loss_after);
+  }
+
   Json training(const TrainingReport& training) {
     Json out = Json::object();
     out["trained"] = text(training.trained);
@@ -100,12 +109,7 @@ class ReportWriter {
     out["window"] = training.window;
     out["training_windows"] = training.training_windows;
     out["held_out_windows"] = training.held_out_windows;
-    out["trained_parameters"] = training.trained_parameters;
-    out["steps_planned"] = training.steps_planned;
-    out["steps_done"] = training.steps_done;
-    out["kept_step"] = training.kept_step;
-    out["held_out_loss_before"] = number(training.held_out_loss_before);
-    out["held_out_loss_after"] = number(training.held_out_loss_after);
+    put_outcome(out, training.outcome);
     if (training.activations) out["activations"] = text(*training.activations);
     put(out, "gate", training.gate);
     put(out, "perplexity_increase", training.perplexity_increase);
@@ -137,12 +141,7 @@ class ReportWriter {
   Json trained_block(const TrainedBlockReport& block) {
     Json out = Json::object();
     out["block"] = block.block;
-    out["trained_parameters"] = block.trained_parameters;
-    out["steps_planned"] = block.steps_planned;
-    out["steps_done"] = block.steps_done;
-    out["kept_step"] = block.kept_step;
-    out["held_out_loss_before"] = number(block.held_out_loss_before);
-    out["held_out_loss_after"] = number(block.held_out_loss_after);
+    put_outcome(out, block.outcome);
     return out;
   }
 

@@ -19,7 +19,8 @@ double gradient_norm(const std::vector<Parameter>& parameters);
 /// Adam's steps, without weight decay: short training starts from weights that are right already.
 ///
 /// Its element-wise operations round once each, so that the result does not depend on which
-/// elements a thread computes one by one and which in vectors.
+/// elements a thread computes one by one and which in vectors. On the CPU one pass over the
+/// parameters, which are float.
 /// Source: Kingma and Ba, arXiv 1412.6980; Loshchilov and Hutter, arXiv 1711.05101 (AdamW) with
 /// decay 0.
 class AdamW {

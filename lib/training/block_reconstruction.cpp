@@ -45,8 +45,8 @@ Reconstruction reconstruct_block(const BlockWeights& start, const KeptWeights& k
     trained.weights[i] = block.weights[i].detach().cpu().to(start.weights[i].scalar_type());
   }
   return {.block = trained,
-          .error_before = report.held_out_loss_before,
-          .error_after = report.held_out_loss_after};
+          .error_before = report.outcome.held_out_loss_before,
+          .error_after = report.outcome.held_out_loss_after};
 }
 
 }  // namespace edgecompress

@@ -163,53 +163,40 @@ void FloatLayer::settle() { ensure_masked(weight_.detach(), keep_); }
 RoundedLayer::RoundedLayer(const QuantizedMatrix& matrix, const at::Tensor& dense,
                            at::Device device, const TrainingOptions& options)
     : shape_{matrix.rows(), matrix.columns()},
-      scheme_(matrix.scheme()),
-      scales_(scales_of(matrix, group_shape(matrix)).to(device)),
-      zero_points_(zero_points_of(matrix, group_shape(matrix)).to(device)) {
+      start_{.columns = matrix.columns(),
+             .scheme = matrix.scheme(),
+             .scales = scales_of(matrix, group_shape(matrix)).to(device),
+             .zero_points = zero_points_of(matrix, group_shape(matrix)).to(device),
+             .keep = {}},
+      factors_(at::ones_like(start_.scales)) {
   const at::NoGradGuard no_grad;
   const at::Tensor steps = steps_of(matrix).to(device);
-  keep_ = zero_mask(steps, options.zeros);
+  start_.keep = zero_mask(steps, options.zeros);
   at::Tensor start = steps;
   if (dense.defined()) {
     constexpr double kCellHalf = 0.49;  // half a step would round to a neighbour
-    const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / scales_.values();
-    if (!keep_.defined()) keep_ = zero_mask(wanted, ZeroWeights::Keep);
+    const at::Tensor wanted = in_groups(dense.to(device), group_shape(matrix)) / start_.scales;
+    if (!start_.keep.defined()) start_.keep = zero_mask(wanted, ZeroWeights::Keep);
     // A weight that compensation moved to another code starts in the middle of its cell: at the
     // edge towards its floating value the first steps would undo the compensation.
     const at::Tensor inside = (wanted - steps).abs().le(0.5);
     start = at::where(inside, at::clamp(wanted, steps - kCellHalf, steps + kCellHalf), steps);
-    if (keep_.defined()) start = start * keep_;
+    if (start_.keep.defined()) start = start * start_.keep;
   }
-  weight_ = leaf(start);
-  if (options.zero_points == ZeroPoints::Trained && scheme_.symmetry == Symmetry::Asymmetric) {
-    zero_shift_ = leaf(at::zeros_like(zero_points_));
+  weight_ = leaf(start.contiguous());
+  if (options.zero_points == ZeroPoints::Trained &&
+      matrix.scheme().symmetry == Symmetry::Asymmetric) {
+    zero_shift_ = leaf(at::zeros_like(start_.zero_points));
   }
 }
 
-RoundedLayer::Grid RoundedLayer::grid() const {
-  at::Tensor zeros = zero_points_;
-  if (zero_shift_.defined()) {
-    const at::Tensor moved = zero_points_ - zero_shift_ * static_cast<double>(scheme_.qmin());
-    zeros = straight_through(moved.detach().round(), moved).clamp(scheme_.qmin(), scheme_.qmax());
-  }
-  const at::Tensor scales = scales_.values();
-  const at::Tensor inside =
-      at::clamp(weight_ / scales_.factors(), scheme_.qmin() - zeros, scheme_.qmax() - zeros);
-  at::Tensor codes = straight_through(inside.detach().round(), inside);
-  if (keep_.defined()) codes = codes * keep_;
-  return {codes, scales, zeros};
-}
-
-at::Tensor RoundedLayer::weight() const {
-  const Grid found = grid();
-  return as_matrix(found.codes * found.scales, shape_);
-}
+at::Tensor RoundedLayer::weight() const { return rounded_weight(start_, grid_parameters()); }
 
 WeightValue RoundedLayer::stored() const {
   const at::NoGradGuard no_grad;
-  const Grid found = grid();
-  const bool symmetric = scheme_.symmetry == Symmetry::Symmetric;
-  return QuantizedMatrix(shape_.out_features, shape_.in_features, scheme_,
+  const TrainedGrid found = round_to_grid(start_, grid_parameters());
+  const bool symmetric = start_.scheme.symmetry == Symmetry::Symmetric;
+  return QuantizedMatrix(shape_.out_features, shape_.in_features, start_.scheme,
                          codes_of(as_matrix(found.codes + found.zeros, shape_)),
                          host_floats(found.scales),
                          symmetric ? std::vector<std::int8_t>{} : codes_of(found.zeros));
@@ -217,14 +204,14 @@ WeightValue RoundedLayer::stored() const {
 
 std::vector<Parameter> RoundedLayer::parameters(const TrainingOptions& options) const {
   std::vector<Parameter> all{{weight_, options.code_learning_rate},
-                             {scales_.factors(), options.scale_learning_rate}};
+                             {factors_.factors(), options.scale_learning_rate}};
   if (zero_shift_.defined()) all.push_back({zero_shift_, options.scale_learning_rate});
   return all;
 }
 
 void RoundedLayer::settle() {
-  scales_.settle();
-  ensure_masked(weight_.detach(), keep_);
+  factors_.settle();
+  ensure_masked(weight_.detach(), start_.keep);
 }
 
 }  // namespace edgecompress

@@ -10,6 +10,7 @@
 #include "llama/checkpoint_writer.h"
 #include "methods/training_options.h"
 #include "training/adamw.h"
+#include "training/grid_rounding.h"
 
 namespace edgecompress {
 
@@ -100,20 +101,13 @@ class RoundedLayer {
   void settle();
 
  private:
-  struct Grid {
-    at::Tensor codes;   // [out, groups, length], integers counted from the zero point
-    at::Tensor scales;  // [out, groups, 1]
-    at::Tensor zeros;   // [out, groups, 1]
-  };
-  Grid grid() const;
+  GridParameters grid_parameters() const { return {weight_, factors_.factors(), zero_shift_}; }
 
   MatrixShape shape_;
-  QuantScheme scheme_;
+  StartingGrid start_;
   at::Tensor weight_;       // [out, groups, length], in steps of the grid at the start
-  TrainedFactors scales_;   // [out, groups, 1]
-  at::Tensor zero_points_;  // [out, groups, 1]; 0 when symmetric
+  TrainedFactors factors_;  // [out, groups, 1], of the scales
   at::Tensor zero_shift_;   // the same shape, in half grids; undefined: zero points stay
-  at::Tensor keep_;         // [out, groups, length] bool; undefined without a mask
 };
 
 using TrainedLayer = std::variant<FrozenLayer, ScaledLayer, FloatLayer, RoundedLayer>;

@@ -38,9 +38,9 @@ class Trainer {
         optimizer_(parameters) {
     report_.training_windows = static_cast<std::int64_t>(split.training.size());
     report_.held_out_windows = static_cast<std::int64_t>(split.held_out.size());
-    report_.steps_planned = options.epochs * steps_per_epoch();
+    report_.outcome.steps_planned = options.epochs * steps_per_epoch();
     for (const Parameter& parameter : parameters) {
-      report_.trained_parameters += parameter.value.numel();
+      report_.outcome.trained_parameters += parameter.value.numel();
     }
   }
 
@@ -50,21 +50,22 @@ class Trainer {
     } else {
       measure();
     }
-    const std::int64_t interval =
-        std::max<std::int64_t>(1, (report_.steps_planned + kMeasurements - 1) / kMeasurements);
-    while (report_.steps_done < report_.steps_planned) {
+    const std::int64_t interval = std::max<std::int64_t>(
+        1, (report_.outcome.steps_planned + kMeasurements - 1) / kMeasurements);
+    while (report_.outcome.steps_done < report_.outcome.steps_planned) {
       if (control_.stop_requested && control_.stop_requested()) {
-        warn(concat("training was stopped after step ", report_.steps_done, " of ",
-                    report_.steps_planned, "; the best state until then is kept"));
+        warn(concat("training was stopped after step ", report_.outcome.steps_done, " of ",
+                    report_.outcome.steps_planned, "; the best state until then is kept"));
         break;
       }
       step();
-      if (report_.steps_done % interval == 0) measure();
+      if (report_.outcome.steps_done % interval == 0) measure();
       show_progress();
       if (keeps_rising()) break;
-      if (report_.steps_done % interval == 0 && control_.keep_state) control_.keep_state(state());
+      if (report_.outcome.steps_done % interval == 0 && control_.keep_state)
+        control_.keep_state(state());
     }
-    if (report_.curve.back().step != report_.steps_done) measure();
+    if (report_.curve.back().step != report_.outcome.steps_done) measure();
     finish();
     return std::move(report_);
   }
@@ -114,9 +115,10 @@ class Trainer {
   void warn(std::string text) { report_.warnings.push_back(std::move(text)); }
 
   WindowIndices next_batch() {
-    const std::int64_t in_epoch = report_.steps_done % steps_per_epoch();
+    const std::int64_t in_epoch = report_.outcome.steps_done % steps_per_epoch();
     if (in_epoch == 0 || order_.empty()) {
-      order_ = shuffled(split_.training, options_.seed, report_.steps_done / steps_per_epoch());
+      order_ =
+          shuffled(split_.training, options_.seed, report_.outcome.steps_done / steps_per_epoch());
     }
     const auto begin = static_cast<std::size_t>(in_epoch * options_.batch);
     const auto count = std::min(static_cast<std::size_t>(options_.batch), order_.size() - begin);
@@ -127,8 +129,8 @@ class Trainer {
     const WindowIndices batch = next_batch();
     const double loss = objective_.add_gradients(batch);
     const double norm = gradient_norm(optimizer_.parameters());
-    const double schedule = cosine_share(report_.steps_done, report_.steps_planned);
-    ++report_.steps_done;
+    const double schedule = cosine_share(report_.outcome.steps_done, report_.outcome.steps_planned);
+    ++report_.outcome.steps_done;
     tokens_ += static_cast<std::int64_t>(batch.size()) * window_tokens_;
     if (!std::isfinite(loss) || !std::isfinite(norm)) {
       leave_out_step(loss, norm);
@@ -142,8 +144,8 @@ class Trainer {
   }
 
   void leave_out_step(double loss, double norm) {
-    const std::string what =
-        concat("step ", report_.steps_done, ": loss ", loss, ", length of the gradient ", norm);
+    const std::string what = concat("step ", report_.outcome.steps_done, ": loss ", loss,
+                                    ", length of the gradient ", norm);
     if (rate_share_ < 1) {
       throw Error(ErrorKind::Numeric, "T-FINITE",
                   concat("training diverges at ", what,
@@ -157,29 +159,30 @@ class Trainer {
 
   void measure() {
     const double held_out = objective_.loss(split_.held_out);
-    TrainingPoint point{.step = report_.steps_done,
-                        .tokens = tokens_,
-                        .learning_rate_share =
-                            rate_share_ * cosine_share(report_.steps_done, report_.steps_planned),
-                        .loss = {},
-                        .held_out_loss = held_out};
+    TrainingPoint point{
+        .step = report_.outcome.steps_done,
+        .tokens = tokens_,
+        .learning_rate_share =
+            rate_share_ * cosine_share(report_.outcome.steps_done, report_.outcome.steps_planned),
+        .loss = {},
+        .held_out_loss = held_out};
     if (num_losses_ > 0) point.loss = losses_ / static_cast<double>(num_losses_);
     losses_ = 0;
     num_losses_ = 0;
     const bool rose = !report_.curve.empty() && held_out > report_.curve.back().held_out_loss;
     rises_ = rose ? rises_ + 1 : 0;
     report_.curve.push_back(point);
-    if (report_.curve.size() > 1 && !(held_out < report_.held_out_loss_after)) return;
-    if (report_.curve.size() == 1) report_.held_out_loss_before = held_out;
-    report_.held_out_loss_after = held_out;
-    report_.kept_step = report_.steps_done;
+    if (report_.curve.size() > 1 && !(held_out < report_.outcome.held_out_loss_after)) return;
+    if (report_.curve.size() == 1) report_.outcome.held_out_loss_before = held_out;
+    report_.outcome.held_out_loss_after = held_out;
+    report_.outcome.kept_step = report_.outcome.steps_done;
     keep_state();
   }
 
   /// Codes that flip at the full learning rate cost more than they win at first; what they win
   /// shows when the rate has fallen. So the first half of the steps is always done.
   bool keeps_rising() const {
-    return rises_ >= kPatience && 2 * report_.steps_done > report_.steps_planned;
+    return rises_ >= kPatience && 2 * report_.outcome.steps_done > report_.outcome.steps_planned;
   }
 
   void keep_state() {
@@ -195,13 +198,13 @@ class Trainer {
     for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].value.copy_(best_[i]);
     const TrainingPoint& last = report_.curve.back();
     const std::string numbers =
-        concat("held-out loss ", shown(report_.held_out_loss_before), " at the start, ",
-               shown(report_.held_out_loss_after), " at step ", report_.kept_step, ", ",
-               shown(last.held_out_loss), " at step ", last.step, "; ", report_.training_windows,
-               " windows of ", window_tokens_, " tokens were trained on");
-    if (report_.kept_step == 0 && report_.steps_done > 0) {
+        concat("held-out loss ", shown(report_.outcome.held_out_loss_before), " at the start, ",
+               shown(report_.outcome.held_out_loss_after), " at step ", report_.outcome.kept_step,
+               ", ", shown(last.held_out_loss), " at step ", last.step, "; ",
+               report_.training_windows, " windows of ", window_tokens_, " tokens were trained on");
+    if (report_.outcome.kept_step == 0 && report_.outcome.steps_done > 0) {
       warn(concat("training did not lower the held-out loss, so nothing was changed: ", numbers));
-    } else if (last.held_out_loss > kOverfit * report_.held_out_loss_after) {
+    } else if (last.held_out_loss > kOverfit * report_.outcome.held_out_loss_after) {
       warn(concat("the text is too short for more steps, so an earlier state was kept: ", numbers));
     }
   }
@@ -218,7 +221,8 @@ class Trainer {
     note += concat(
         ", ", static_cast<std::int64_t>(static_cast<double>(tokens_ - resumed_tokens_) / seconds),
         " tokens/s");
-    control_.progress({control_.stage, report_.steps_done, report_.steps_planned, std::move(note)});
+    control_.progress({control_.stage, report_.outcome.steps_done, report_.outcome.steps_planned,
+                       std::move(note)});
   }
 
   const TrainingObjective& objective_;

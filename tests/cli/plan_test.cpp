@@ -136,6 +136,10 @@ TEST_CASE("a plan counts what training needs", "[cli]") {
   CHECK(scales > 0);
   CHECK(planned("blocks").get<double>() > scales);
   CHECK(planned("both") == planned("blocks"));
+  // each layer's graph keeps a rounded copy of what it reads
+  CHECK(planned("blocks --qat-activations int8-per-token") > planned("blocks"));
+  CHECK(planned("blocks --activations int8-per-token") > planned("blocks"));
+  CHECK(planned("blocks --activations int8-per-token --qat-activations none") == planned("blocks"));
   CHECK(output_of("quantize" + kModel + "-o " + out + " --json --dry-run", folder)
             .at("memory")
             .at("training_bytes") == 0);

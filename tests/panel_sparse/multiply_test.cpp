@@ -60,12 +60,13 @@ struct Shape {
 };
 
 /// Rows that do and do not fill their panels, columns that do and do not fill their groups, all
-/// tile sizes of kernels.
+/// tile sizes of kernels, and for one token matrices in which a kernel may look beyond a group.
 std::vector<Shape> shapes_for(const PanelSparseForm& form) {
   const std::int64_t group = form.group;
-  return {{16, group, 1, 0.5},         {37, 2 * group + 19, 11, 0.5}, {5, 3 * group, 3, 1.0},
-          {33, group - 1, 2, 0.0},     {18, 9 * group + 4, 1, 0.25},  {4, 4, 130, 0.7},
-          {19, 2 * group + 5, 29, 0.5}};
+  return {{16, group, 1, 0.5},          {37, 2 * group + 19, 11, 0.5}, {5, 3 * group, 3, 1.0},
+          {33, group - 1, 2, 0.0},      {18, 9 * group + 4, 1, 0.25},  {4, 4, 130, 0.7},
+          {19, 2 * group + 5, 29, 0.5}, {150, 5 * group + 17, 1, 0.5}, {200, 6 * group, 1, 0.9},
+          {130, 7 * group, 1, 0.1}};
 }
 
 }  // namespace

@@ -31,7 +31,8 @@ TEST_CASE("taylor scores are the squares of what the loss changes to first order
   TokenWindows windows = some_windows(1);
   windows.length = 2;
   windows.ids.resize(2);
-  const std::vector<BlockGradients> scores = taylor_scores(model, windows, {}, {});
+  const std::vector<BlockGradients> scores =
+      taylor_scores(model, windows, GradientDetail::Outputs, {}, {});
   REQUIRE(scores.size() == 4);
   const auto derivative = [&](std::int64_t block, LinearKind kind, std::int64_t begin,
                               std::int64_t count) {
@@ -73,7 +74,8 @@ TEST_CASE("the loss rises with each layer's outputs as their gradients say", "[p
   TokenWindows windows = some_windows(1);  // its last token predicts nothing and nobody sees it
   windows.length = 2;
   windows.ids.resize(2);
-  const std::vector<BlockGradients> found = taylor_scores(model, windows, {}, {});
+  const std::vector<BlockGradients> found =
+      taylor_scores(model, windows, GradientDetail::Outputs, {}, {});
   const auto slope = [&](LinearId id, std::int64_t output) {
     constexpr float kStep = 0.02F;
     const RotaryTable rotary = make_rotary_table(model.config(), 2, at::kCPU);
@@ -106,16 +108,31 @@ TEST_CASE("the loss rises with each layer's outputs as their gradients say", "[p
   }
 }
 
+TEST_CASE("gradients of outputs are gathered when they are asked for, and change no other score",
+          "[pipeline]") {
+  const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
+  const TokenWindows windows = some_windows(2);
+  const auto parts = taylor_scores(model, windows, GradientDetail::Parts, {}, {});
+  const auto outputs = taylor_scores(model, windows, GradientDetail::Outputs, {}, {});
+  for (std::size_t block = 0; block < parts.size(); ++block) {
+    CHECK(parts[block].parts.channels == outputs[block].parts.channels);
+    for (const std::vector<double>& squares : parts[block].outputs) CHECK(squares.empty());
+    for (const std::vector<double>& squares : outputs[block].outputs) CHECK(!squares.empty());
+  }
+}
+
 TEST_CASE("taylor scores are the same for any number of threads and windows in files",
           "[pipeline]") {
   const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
   const TokenWindows windows = some_windows(3);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const std::vector<BlockGradients> one = taylor_scores(model, windows, {}, {});
+  const std::vector<BlockGradients> one =
+      taylor_scores(model, windows, GradientDetail::Outputs, {}, {});
   at::set_num_threads(3);
-  const std::vector<BlockGradients> three = taylor_scores(
-      model, windows, {.target = {}, .storage = {.memory_limit_bytes = 1, .spill_folder = {}}}, {});
+  const std::vector<BlockGradients> three =
+      taylor_scores(model, windows, GradientDetail::Outputs,
+                    {.target = {}, .storage = {.memory_limit_bytes = 1, .spill_folder = {}}}, {});
   at::set_num_threads(threads);
   for (std::size_t block = 0; block < one.size(); ++block) {
     CHECK(one[block].parts.kv_groups == three[block].parts.kv_groups);
@@ -129,7 +146,8 @@ TEST_CASE("padding changes no taylor score", "[pipeline][property]") {
   const ModelFolder model = ModelFolder::open(EDGECOMPRESS_SOURCE_DIR "/tests/models/mini-llama");
   TokenWindows padded = some_windows(3);  // ids of real tokens stand where padding is
   padded.lengths = {kLength, 9, 16};
-  const std::vector<BlockGradients> found = taylor_scores(model, padded, {}, {});
+  const std::vector<BlockGradients> found =
+      taylor_scores(model, padded, GradientDetail::Parts, {}, {});
   std::vector<PartScores> expected;
   const auto add = [](std::vector<double>& sums, const std::vector<double>& more) {
     sums.resize(more.size());
@@ -141,7 +159,8 @@ TEST_CASE("padding changes no taylor score", "[pipeline][property]") {
     alone.length = padded.lengths[static_cast<std::size_t>(window)];
     const auto ids = padded.window(window).first(static_cast<std::size_t>(alone.length));
     alone.ids.assign(ids.begin(), ids.end());
-    const std::vector<BlockGradients> own = taylor_scores(model, alone, {}, {});
+    const std::vector<BlockGradients> own =
+        taylor_scores(model, alone, GradientDetail::Parts, {}, {});
     expected.resize(own.size());
     for (std::size_t block = 0; block < own.size(); ++block) {
       add(expected[block].kv_groups, own[block].parts.kv_groups);

@@ -176,9 +176,9 @@ TEST_CASE("a trained block comes closer to another block's outputs", "[training]
   const TrainingReport report =
       train(block.parameters(setup.options), block_objective(pass, [&block] { block.settle(); }),
             {.training = {0, 1}, .held_out = {2}}, kLength, setup.options, {});
-  CHECK(report.kept_step > 0);
-  CHECK(report.held_out_loss_after < report.held_out_loss_before);
-  CHECK(pass.loss(std::vector<std::int64_t>{2}) == report.held_out_loss_after);
+  CHECK(report.outcome.kept_step > 0);
+  CHECK(report.outcome.held_out_loss_after < report.outcome.held_out_loss_before);
+  CHECK(pass.loss(std::vector<std::int64_t>{2}) == report.outcome.held_out_loss_after);
 }
 
 TEST_CASE("a block's gradients are the same bytes for any number of threads", "[training]") {

@@ -49,8 +49,8 @@ TrainingReport trained(Parabola& parabola, const TrainingOptions& options,
 TEST_CASE("every epoch sees every training window once and no held-out one", "[training]") {
   Parabola parabola;
   const TrainingReport report = trained(parabola, kOptions);
-  CHECK(report.steps_planned == 15);
-  CHECK(report.steps_done == 15);
+  CHECK(report.outcome.steps_planned == 15);
+  CHECK(report.outcome.steps_done == 15);
   CHECK(parabola.settled == 15);
   REQUIRE(parabola.seen.size() == 30);
   for (std::size_t epoch = 0; epoch < 5; ++epoch) {
@@ -65,12 +65,12 @@ TEST_CASE("every epoch sees every training window once and no held-out one", "[t
 TEST_CASE("training lowers the held-out loss and says by how much", "[training]") {
   Parabola parabola;
   const TrainingReport report = trained(parabola, kOptions);
-  CHECK(report.held_out_loss_before == 9);
-  CHECK(report.held_out_loss_after < 6);
-  CHECK(report.kept_step == 15);
+  CHECK(report.outcome.held_out_loss_before == 9);
+  CHECK(report.outcome.held_out_loss_after < 6);
+  CHECK(report.outcome.kept_step == 15);
   CHECK(report.curve.front().step == 0);
   CHECK_FALSE(report.curve.front().loss.has_value());
-  CHECK(report.curve.back().held_out_loss == report.held_out_loss_after);
+  CHECK(report.curve.back().held_out_loss == report.outcome.held_out_loss_after);
   CHECK(report.warnings.empty());
 }
 
@@ -92,21 +92,21 @@ TEST_CASE("a training goes on from each state that was kept as if it had not bee
   const TrainingReport expected = trained(whole, kOptions, control);
   REQUIRE(states.size() >= 4);
   for (const TrainingState& state : states) {
-    CAPTURE(state.report.steps_done);
+    CAPTURE(state.report.outcome.steps_done);
     Parabola rest = make();
-    rest.steps = state.report.steps_done;
+    rest.steps = state.report.outcome.steps_done;
     TrainingControl resumed;
     resumed.start = &state;
     const TrainingReport report = trained(rest, kOptions, resumed);
     CHECK(rest.x.equal(whole.x));
-    CHECK(report.steps_done == expected.steps_done);
-    CHECK(report.kept_step == expected.kept_step);
+    CHECK(report.outcome.steps_done == expected.outcome.steps_done);
+    CHECK(report.outcome.kept_step == expected.outcome.kept_step);
     CHECK(report.warnings == expected.warnings);
     REQUIRE(report.curve.size() == expected.curve.size());
     CHECK(report.curve.back().held_out_loss == expected.curve.back().held_out_loss);
     CHECK(report.curve.back().loss == expected.curve.back().loss);
     CHECK(report.curve.back().tokens == expected.curve.back().tokens);
-    const auto seen = static_cast<std::ptrdiff_t>(2 * state.report.steps_done);
+    const auto seen = static_cast<std::ptrdiff_t>(2 * state.report.outcome.steps_done);
     CHECK(rest.seen == std::vector(whole.seen.begin() + seen, whole.seen.end()));
   }
 }
@@ -116,9 +116,9 @@ TEST_CASE("when held-out windows say it is worse, nothing changes and the report
   Parabola parabola{.right = 4.5};  // training moves away from it
   const TrainingReport report = trained(parabola, kOptions);
   CHECK(parabola.x.item<float>() == 4.0F);
-  CHECK(report.kept_step == 0);
-  CHECK(report.held_out_loss_after == report.held_out_loss_before);
-  CHECK(report.steps_done < report.steps_planned);  // it did not go on for nothing
+  CHECK(report.outcome.kept_step == 0);
+  CHECK(report.outcome.held_out_loss_after == report.outcome.held_out_loss_before);
+  CHECK(report.outcome.steps_done < report.outcome.steps_planned);  // it did not go on for nothing
   REQUIRE(report.warnings.size() == 1);
   CHECK(report.warnings[0].find("nothing was changed") != std::string::npos);
 }
@@ -133,19 +133,19 @@ TEST_CASE("a held-out loss that rises at first does not end training", "[trainin
   const TrainingReport report = train({{parabola.x, 0.1}}, objective, kSplit, 100, kOptions, {});
   std::int64_t higher = 0;
   for (const TrainingPoint& point : report.curve) {
-    higher += point.step > 0 && point.held_out_loss > report.held_out_loss_before ? 1 : 0;
+    higher += point.step > 0 && point.held_out_loss > report.outcome.held_out_loss_before ? 1 : 0;
   }
   CHECK(higher >= 3);
-  CHECK(report.steps_done == report.steps_planned);
-  CHECK(report.kept_step == report.steps_planned);
-  CHECK(report.held_out_loss_after < report.held_out_loss_before);
+  CHECK(report.outcome.steps_done == report.outcome.steps_planned);
+  CHECK(report.outcome.kept_step == report.outcome.steps_planned);
+  CHECK(report.outcome.held_out_loss_after < report.outcome.held_out_loss_before);
 }
 
 TEST_CASE("the best state on the way is kept", "[training]") {
   Parabola parabola{.right = 3.6};
   const TrainingReport report = trained(parabola, kOptions);
-  CHECK(report.kept_step > 0);
-  CHECK(report.kept_step < report.curve.back().step);
+  CHECK(report.outcome.kept_step > 0);
+  CHECK(report.outcome.kept_step < report.curve.back().step);
   CHECK(std::abs(parabola.x.item<double>() - 3.6) < 0.15);  // two steps of at most 0.1 between
   REQUIRE(report.warnings.size() == 1);
   CHECK(report.warnings[0].find("too short") != std::string::npos);
@@ -181,8 +181,8 @@ TEST_CASE("a stop keeps the best state until then", "[training]") {
   const TrainingControl control{.progress = {},
                                 .stop_requested = [&] { return parabola.settled == 4; }};
   const TrainingReport report = trained(parabola, kOptions, control);
-  CHECK(report.steps_done == 4);
-  CHECK(report.kept_step == 4);
+  CHECK(report.outcome.steps_done == 4);
+  CHECK(report.outcome.kept_step == 4);
   CHECK(parabola.x.item<double>() < 3.8);
   REQUIRE(report.warnings.size() == 1);
   CHECK(report.warnings[0].find("stopped after step 4 of 15") != std::string::npos);

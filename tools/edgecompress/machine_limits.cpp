@@ -32,6 +32,8 @@ const char* name_of(InstructionSet set) {
       return "avx512";
     case InstructionSet::NeonDot:
       return "neon-dot";
+    case InstructionSet::NeonI8mm:
+      return "neon-i8mm";
   }
   ensure(false, "a known instruction set");
   return "";

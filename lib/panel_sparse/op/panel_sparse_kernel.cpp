@@ -5,14 +5,19 @@
 
 #include "base/error.h"
 #include "panel_sparse/code_layout.h"
+#include "panel_sparse/little_endian.h"
 #include "panel_sparse/op/ort_status.h"
 #include "panel_sparse/panel_sparse_matrix.h"
 
 namespace edgecompress {
 namespace {
 
-/// Pieces of work handed to the session's threads; several per thread, since panels differ in size.
+/// Pieces of work handed to the session's threads; several per thread, since panels differ in size
+/// and threads in when they wake.
 constexpr std::int64_t kMaxPieces = 64;
+/// Taking a piece costs as long as reading some KiB, so none has less than this many bytes of
+/// codes.
+constexpr std::int64_t kLeastPieceBytes = 32 << 10;
 
 struct Tensor {
   void* data = nullptr;
@@ -130,6 +135,12 @@ void PanelSparseKernel::require(const char* name, std::int64_t stated, std::int6
                      ", but its weights have ", held));
 }
 
+std::int64_t PanelSparseKernel::pieces_for(std::int64_t tokens) const {
+  const auto code_bytes = static_cast<std::int64_t>(load_u64(matrix_.starts + 8 * matrix_.panels));
+  const std::int64_t worth = code_bytes / kLeastPieceBytes * tokens;
+  return std::max<std::int64_t>(1, std::min({matrix_.panels, kMaxPieces, worth}));
+}
+
 void PanelSparseKernel::compute(OrtKernelContext& context) const {
   const auto input = [&](std::size_t index) {
     const OrtValue* value = nullptr;
@@ -161,7 +172,7 @@ void PanelSparseKernel::compute(OrtKernelContext& context) const {
 
   // Kept between calls: a decoder makes one of these calls per matrix and token.
   thread_local InputBuffer buffer;
-  const std::int64_t pieces = std::min(matrix_.panels, kMaxPieces);
+  const std::int64_t pieces = pieces_for(tokens);
   Job job{.matrix = &matrix_,
           .kernels = &kernels_,
           .exact = exact_,

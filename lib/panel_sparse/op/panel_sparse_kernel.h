@@ -17,6 +17,7 @@ class PanelSparseKernel {
 
  private:
   std::int64_t attribute(const OrtKernelInfo& info, const char* name) const;
+  std::int64_t pieces_for(std::int64_t tokens) const;
   void require(const char* name, std::int64_t stated, std::int64_t held) const;
 
   const OrtApi* api_;

@@ -3,7 +3,10 @@
 // meaningful.
 //
 //   bench_panel_sparse [--rows N] [--columns K] [--layers L] [--threads T] [--tokens M] [--turns R]
-//   [--only text]
+//   [--only text] [--operators library]
+//
+// --only measures the sparse forms whose name, as "int4 16x4 50", contains the text.
+// EDGECOMPRESS_ONNXRUNTIME names another ONNX Runtime.
 //
 // Each candidate is a graph of L products of its own weights with one input. Choose L so that the
 // weights do not fit in the processor's cache, as in a real decoder. Prints a table of medians and
@@ -39,6 +42,7 @@ struct Options {
   std::int64_t tokens = 1;
   int turns = 30;
   std::string only;
+  std::string operators = EDGECOMPRESS_OPS_LIBRARY;
 };
 
 struct Candidate {
@@ -64,6 +68,7 @@ Options read_options(int count, char** values) {
     if (key == "--tokens") options.tokens = number;
     if (key == "--turns") options.turns = static_cast<int>(number);
     if (key == "--only") options.only = values[i + 1];
+    if (key == "--operators") options.operators = values[i + 1];
   }
   return options;
 }
@@ -73,7 +78,7 @@ OnnxSession open_graph(const OnnxRuntime& runtime, const Options& options, const
   return {runtime,
           folder.write("bench.onnx", onnx.model()),
           {.num_threads = options.threads,
-           .custom_ops_library = EDGECOMPRESS_OPS_LIBRARY,
+           .custom_ops_library = options.operators,
            .config_entries = {{"session.intra_op.allow_spinning", "0"}}}};
 }
 
@@ -170,11 +175,10 @@ std::vector<std::uint8_t> random_blob(const Options& options, const PanelSparseF
 Candidate sparse(const OnnxRuntime& runtime, const Options& options, const PanelSparseForm& form,
                  double density) {
   TinyOnnx onnx = begin_graph(options);
-  double bytes = 0;
+  const std::vector<std::uint8_t> blob =
+      random_blob(options, form, density);  // each layer has a copy
   for (std::int64_t layer = 0; layer < options.layers; ++layer) {
     const std::string id = std::to_string(layer);
-    const std::vector<std::uint8_t> blob = random_blob(options, form, density);
-    bytes = static_cast<double>(blob.size());
     onnx.initializer("w" + id, TinyOnnx::kUint8, {std::ssize(blob)}, bytes_of(blob));
     onnx.node("ai.edgecompress", "PanelSparseMatMul", {"x", "w" + id}, {"y" + id},
               {{"K", options.columns},
@@ -187,7 +191,8 @@ Candidate sparse(const OnnxRuntime& runtime, const Options& options, const Panel
                          " ", 100 - density * 100, " %"),
           .bits = form.bits,
           .dense = false,
-          .bytes_per_weight = bytes / static_cast<double>(options.rows * options.columns),
+          .bytes_per_weight = static_cast<double>(blob.size()) /
+                              static_cast<double>(options.rows * options.columns),
           .session = open_graph(runtime, options, onnx)};
 }
 
@@ -250,7 +255,8 @@ double quantile(std::vector<double> values, double share) {
 /// tries.
 double memory_bandwidth(int threads) {
   const std::size_t count = (std::size_t{512} << 20) / sizeof(std::uint64_t);
-  const std::vector<std::uint64_t> block(count, 1);
+  const std::vector<std::uint64_t> memory(count, 1);
+  const std::uint64_t* const block = memory.data();
   double best = 0;
   for (int round = 0; round < 10; ++round) {
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(threads) * 8);

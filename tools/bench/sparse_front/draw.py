@@ -2,9 +2,10 @@
 
 Usage: draw.py FRONT_CSV BENCH_TEXT SVG
 
-FRONT_CSV is what measure.py wrote, BENCH_TEXT what `bench_panel_sparse --rows 8192 --columns 2048` printed. Decode time is CPU time
-of one product for one token, relative to MatMulNBits of 4 bits at its faster block size. A form lies on a front when no other has
-both a lower perplexity and fewer bytes (or less time). Prints the table in Markdown.
+FRONT_CSV is what measure.py wrote, BENCH_TEXT what `bench_panel_sparse` printed for one token, for one or several of the shapes of
+Llama 3.2 1B (`--rows 8192 --columns 2048`, `--rows 2048 --columns 8192`, ...). Decode time is CPU time of these products, each as
+often as a decoder block has it, relative to MatMulNBits of 4 bits at its faster block size; between two sparsities that were timed it
+is taken to change evenly. A form lies on a front when no other has both a lower perplexity and fewer bytes (or less time). Prints the table in Markdown.
 """
 import csv
 import math
@@ -12,26 +13,49 @@ import re
 import sys
 
 WIDTH, HEIGHT, MARGIN = 460, 320, 52
+# How often a block has a product, by [rows, columns]; q, k and v are one.
+PRODUCTS = {(3072, 2048): 1, (2048, 2048): 1, (8192, 2048): 2, (2048, 8192): 1}
 COLORS = {"dense": "#000000", "unstructured": "#0072b2", "4x1": "#009e73", "8x1": "#e69f00", "16x1": "#d55e00", "16x4": "#cc79a7"}
 
 
 def read_times(path):
-    """Relative CPU time by (form, bits, sparsity)."""
-    times, dense = {}, {}
+    """Relative CPU time by (form, bits): [(sparsity, time)] in order of sparsity."""
+    shapes, times = [], {}
     for line in open(path):
+        begin = re.match(r"(\d+) x (\d+), \d+ layers", line)
+        if begin:
+            shapes.append({"count": PRODUCTS[tuple(map(int, begin.groups()))], "dense": {}})
         found = re.match(r"(MatMulNBits|sparse) int(\d) (block \d+|\d+x\d+ [\d.]+ %) +(.*)", line)
         if not found:
             continue
         kind, bits, what, numbers = found.groups()
-        milliseconds = float(numbers.split()[5])
+        shape, milliseconds = shapes[-1], float(numbers.split()[5])
         if kind == "MatMulNBits":
-            dense[int(bits)] = min(milliseconds, dense.get(int(bits), math.inf))
+            shape["dense"][int(bits)] = min(milliseconds, shape["dense"].get(int(bits), math.inf))
         else:
             form, sparsity = what.split()[:2]
-            times[("unstructured" if form == "1x1" else form, int(bits), round(float(sparsity)))] = milliseconds
-    for bits, milliseconds in dense.items():
-        times[("dense", bits, 0)] = milliseconds
-    return {key: value / dense[4] for key, value in times.items()}
+            key = ("unstructured" if form == "1x1" else form, int(bits), round(float(sparsity)))
+            times[key] = times.get(key, 0) + shape["count"] * milliseconds
+    for shape in shapes:
+        for bits, milliseconds in shape["dense"].items():
+            times[("dense", bits, 0)] = times.get(("dense", bits, 0), 0) + shape["count"] * milliseconds
+    unit, found = times[("dense", 4, 0)], {}
+    for (form, bits, sparsity), milliseconds in sorted(times.items()):
+        found.setdefault((form, bits), []).append((sparsity, milliseconds / unit))
+    return found
+
+
+def time_at(points, sparsity):
+    """None outside what was timed."""
+    for (low, early), (high, late) in zip(points, points[1:] or points):
+        if low <= sparsity <= high:
+            return early if low == high else early + (late - early) * (sparsity - low) / (high - low)
+    return None
+
+
+def name_of(row):
+    sparsity = f" {row['sparsity']} %" if row["sparsity"] else f" g{row['group']}"
+    return f"{row['form']} INT{row['bits']}{sparsity}" + (", recovered" if row["training"] == "recovered" else "")
 
 
 def on_front(rows, key):
@@ -60,7 +84,7 @@ def panel(rows, key, title, left, front):
     path = " L".join(f"{x(row[key]):.1f} {y(row['perplexity']):.1f}" for row in line)
     out.append(f'<path d="M{path}" fill="none" stroke="#bbb" stroke-dasharray="4 3"/>')
     for row in shown:
-        name = f"{row['form']} INT{row['bits']}" + (f" {row['sparsity']} %" if row["sparsity"] else "")
+        name = name_of(row)
         out.append(f'<circle cx="{x(row[key]):.1f}" cy="{y(row["perplexity"]):.1f}" r="4" fill="{COLORS[row["form"]]}">'
                    f'<title>{name}</title></circle>')
         if id(row) in front:
@@ -73,20 +97,23 @@ def main():
     times = read_times(bench_text)
     rows = []
     for row in csv.DictReader(open(front_csv)):
-        entry = {"form": row["form"], "bits": int(row["bits"]), "sparsity": int(row["sparsity"]),
-                 "perplexity": float(row["perplexity"]), "bytes": float(row["bytes_per_weight"])}
-        time = times.get((entry["form"], entry["bits"], entry["sparsity"]))
+        entry = {"form": row["form"], "bits": int(row["bits"]), "group": int(row["group"]), "sparsity": int(row["sparsity"]),
+                 "training": row["training"], "perplexity": float(row["perplexity"]), "bytes": float(row["bytes_per_weight"])}
+        time = time_at(times.get((entry["form"], entry["bits"]), []), entry["sparsity"])
         if time is not None:
             entry["time"] = time
         rows.append(entry)
     by_bytes, by_time = on_front(rows, "bytes"), on_front(rows, "time")
-    print("| form | bits | sparsity | perplexity | bytes per weight | decode time | on the front of |")
-    print("|---|---|---|---|---|---|---|")
+    dense = [row for row in rows if row["form"] == "dense"]
+    print("| form | perplexity | bytes per weight | decode time | on the front of | better in both than |")
+    print("|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: row["perplexity"]):
         fronts = ", ".join(name for name, front in (("bytes", by_bytes), ("time", by_time)) if id(row) in front)
         time = f"{row['time']:.2f}" if "time" in row else ""
-        print(f"| {row['form']} | {row['bits']} | {row['sparsity']} % | {row['perplexity']:.2f} | {row['bytes']:.3f} | {time} | "
-              f"{fronts} |")
+        beaten = [] if row["form"] == "dense" else [
+            f"{name_of(other)} ({key})" for key in ("bytes", "time") for other in dense
+            if key in row and key in other and row[key] <= other[key] and row["perplexity"] < other["perplexity"]]
+        print(f"| {name_of(row)} | {row['perplexity']:.2f} | {row['bytes']:.3f} | {time} | {fronts} | {', '.join(beaten)} |")
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{HEIGHT + 24}" font-family="sans-serif" '
              'font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
     parts += panel(rows, "bytes", "bytes per weight", 0, by_bytes)

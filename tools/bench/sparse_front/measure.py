@@ -1,9 +1,14 @@
 """Perplexity and bytes per weight of sparse and dense forms of one model, for the front in docs/sparse-format.md.
 
-Each form is one `edgecompress run`: SparseGPT's mask in the form's pattern, GPTQ under it, a sparse export. Rows are
-appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
+Each form is one `edgecompress run`: SparseGPT's mask in the form's pattern, every matrix with its own share (`allocation: loss`),
+repaired by least squares (--repair says how else), GPTQ under it, for a `recovered` row a training of the blocks behind the codes, an
+export. Rows are appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
 
-Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--samples N] [--windows N] [--only TEXT]
+Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--training TEXT] [--samples N] [--windows N] [--repair none]
+       [--only TEXT]
+
+--only keeps the forms whose name ("16x1 4 128 50 recovered") contains the text. `recovered` rows are trained on as many windows of
+--training, by default the calibration text, as --samples says.
 """
 import argparse
 import csv
@@ -13,78 +18,101 @@ import shutil
 import subprocess
 import tempfile
 
-RECIPE = """schema: edgecompress.recipe/v1
-name: front
-calibration: {{ text: calibration.txt, samples: {samples}, sequence_length: 512 }}
-steps:
-{mask}  - id: quant
-    quantize:
-      method: gptq
-      weights: {{ bits: {bits}, group_size: 64, symmetric: true }}
-      embedding: {{ bits: 8 }}
-      head: {{ bits: 8 }}
-  - {{ id: artifact, export: {{ format: {format} }} }}
-evaluate: {{ text: evaluation.txt, window: 512, max_windows: {windows} }}
-"""
-MASK = '  - {{ id: mask, mask: {{ method: sparsegpt, pattern: "{pattern}", sparsity: {sparsity}% }} }}\n'
-COLUMNS = ["form", "bits", "sparsity", "perplexity", "dense_perplexity", "kl", "bytes_per_weight"]
-# The cheapest first: what lies on no front shows early.
-FORMS = ([("dense", bits, 0) for bits in (8, 4)]
-         + [(form, 4, 50) for form in ("unstructured", "4x1", "8x1", "16x1", "16x4")]
-         + [(form, 4, 30) for form in ("unstructured", "4x1", "8x1", "16x1", "16x4")]
-         + [("unstructured", 8, 50), ("4x1", 8, 50), ("unstructured", 4, 20), ("4x1", 4, 20), ("16x1", 4, 20),
-            ("unstructured", 4, 70)])
+SEQUENCE_LENGTH = 512
+COLUMNS = ["form", "bits", "group", "sparsity", "training", "repair", "perplexity", "dense_perplexity", "kl", "bytes_per_weight",
+           "sparse_share"]
+BLOCKS = ("4x1", "8x1", "16x1", "16x4")
+ONE_SHOT, RECOVERED = "one-shot", "recovered"
+# form, bits, group, sparsity, training. What decides most comes first.
+FORMS = ([("dense", 8, 128, 0, ONE_SHOT)] + [("dense", 4, group, 0, ONE_SHOT) for group in (128, 64, 32)]
+         + [("unstructured", 4, 128, 50, ONE_SHOT), ("unstructured", 4, 128, 30, ONE_SHOT)]
+         + [(form, 4, 128, 50, ONE_SHOT) for form in BLOCKS]
+         + [(form, 8, 128, 20, ONE_SHOT) for form in ("unstructured", *BLOCKS)]
+         + [("unstructured", 4, 128, 50, RECOVERED), ("16x1", 4, 128, 50, RECOVERED)]
+         + [(form, 4, 128, 20, ONE_SHOT) for form in ("unstructured", *BLOCKS)]
+         + [("unstructured", 8, 128, 50, ONE_SHOT), ("unstructured", 4, 128, 70, ONE_SHOT)]
+         + [("4x1", 4, 128, 50, RECOVERED), ("16x4", 4, 128, 20, RECOVERED), ("dense", 4, 128, 0, RECOVERED)]
+         + [("unstructured", 4, 128, 70, RECOVERED), ("unstructured", 4, 128, 80, RECOVERED)]
+         + [(form, 8, 128, 50, ONE_SHOT) for form in BLOCKS])
 
 
-def measure(arguments, form, bits, sparsity):
-    """One row. Dense matrices keep MatMulNBits' bytes: codes and a 32-bit scale for 64 weights."""
+def steps(form, bits, group, sparsity, training, repair, samples):
+    sparse = form != "dense"
+    found = []
+    if sparse:
+        found.append({"mask": {"method": "sparsegpt", "pattern": form, "sparsity": f"{sparsity}%", "allocation": "loss",
+                               "repair": repair}})
+    found.append({"quantize": {"method": "gptq", "weights": {"bits": bits, "group_size": group, "symmetric": True},
+                               "embedding": {"bits": 8}, "head": {"bits": 8}}})
+    if training == RECOVERED:
+        found.append({"recover": {"text": "training.txt", "samples": samples, "phases": "blocks"}})
+    found.append({"export": {"format": "genai-sparse", "scale_bits": 16} if sparse else {"format": "genai"}})
+    return [{"id": next(iter(step)), **step} for step in found]
+
+
+def bytes_per_weight(report, bits, group):
+    """And the share of weights in products of the form. Dense products keep MatMulNBits' bytes: codes and a 32-bit scale for a group."""
+    products = report["artifact"].get("products", [])
+    dense = bits / 8 + 4 / group
+    if not products:
+        return dense, 0
+    weights = sum(p["weights"] for p in products)
+    sparse = [p for p in products if p["form"] != "dense"]
+    kept = sum(p["weights"] for p in sparse)
+    return (sum(p["bytes"] for p in sparse) + dense * (weights - kept)) / weights, kept / weights
+
+
+def measure(arguments, form, bits, group, sparsity, training):
     with tempfile.TemporaryDirectory() as temporary:
         work = pathlib.Path(temporary)
-        sparse = form != "dense"
-        shutil.copy(arguments.calibration, work / "calibration.txt")  # a recipe names texts relative to itself
-        shutil.copy(arguments.evaluation, work / "evaluation.txt")
+        # a recipe names texts relative to itself
+        for name in ("calibration", "evaluation", "training"):
+            shutil.copyfile(getattr(arguments, name), work / f"{name}.txt")
         recipe = work / "front.ec.yaml"
-        recipe.write_text(RECIPE.format(
-            bits=bits, samples=arguments.samples, windows=arguments.windows, format="genai-sparse" if sparse else "genai",
-            mask=MASK.format(pattern=form, sparsity=sparsity) if sparse else ""))
+        recipe.write_text(json.dumps({
+            "schema": "edgecompress.recipe/v1", "name": "front",
+            "calibration": {"text": "calibration.txt", "samples": arguments.samples, "sequence_length": SEQUENCE_LENGTH},
+            "steps": steps(form, bits, group, sparsity, training, arguments.repair, arguments.samples),
+            "evaluate": {"text": "evaluation.txt", "window": SEQUENCE_LENGTH, "max_windows": arguments.windows}}))
         done = subprocess.run([arguments.edgecompress, "run", recipe, "--model", arguments.model, "-o", work / "out",
-                               "--json", "--skip-check", "--skip-speed-test", "--threads", "1"],
+                               "--json", "--skip-check", "--skip-speed-test", "--threads", str(arguments.threads)],
                               capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
         report = json.loads(done.stdout)
-        stages = {stage["stage"]: stage for stage in report["stages"]}
-        products = report["artifact"].get("products", [])
-        for product in products:
-            assert product["form"] == form, product
-        bytes_per_weight = bits / 8 + 4 / 64
-        if sparse:
-            bytes_per_weight = sum(p["bytes"] for p in products) / sum(p["weights"] for p in products)
-        return [form, bits, sparsity, stages["quantized"]["perplexity"], stages["dense"]["perplexity"],
-                stages["quantized"]["kl_divergence_nats"], bytes_per_weight]
+        scored = [stage for stage in report["stages"] if "perplexity" in stage]
+        dense, last = scored[0], scored[-1]
+        return [form, bits, group, sparsity, training, arguments.repair, last["perplexity"], dense["perplexity"],
+                last["kl_divergence_nats"], *bytes_per_weight(report, bits, group)]
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("edgecompress", "model", "calibration", "evaluation", "csv"):
         parser.add_argument(name, type=pathlib.Path)
+    parser.add_argument("--training", type=pathlib.Path)
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--windows", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repair", default="least-squares")
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
+    arguments.training = arguments.training or arguments.calibration
     known = set()
     if arguments.csv.exists():
         with arguments.csv.open() as file:
-            known = {(row["form"], int(row["bits"]), int(row["sparsity"])) for row in csv.DictReader(file)}
+            known = {(row["form"], int(row["bits"]), int(row["group"]), int(row["sparsity"]), row["training"])
+                     for row in csv.DictReader(file)}
     else:
         arguments.csv.write_text(",".join(COLUMNS) + "\n")
     for form in FORMS:
-        if form in known or arguments.only not in f"{form[0]} {form[1]} {form[2]}":
+        if form in known or arguments.only not in " ".join(map(str, form)):
             continue
         row = measure(arguments, *form)
         with arguments.csv.open("a") as file:
-            file.write(",".join(str(value) for value in row[:3]) + "," + ",".join(f"{v:.6g}" for v in row[3:]) + "\n")
+            file.write(",".join(str(value) for value in row[:6]) + "," + ",".join(f"{v:.6g}" for v in row[6:]) + "\n")
         print(row, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
