@@ -117,7 +117,6 @@ inline void sum_bytes(const std::uint8_t* codes, const std::int8_t* compact, std
   const __m256i flip = _mm256_set1_epi8(static_cast<char>(128));
   const int steps = (stored + 64 / R - 1) / (64 / R);
   for (int step = 0; step < steps; ++step, codes += 64) {
-    prefetch_codes(codes);
     const __m256i a = _mm256_xor_si256(load32(codes), flip);
     const __m256i b = _mm256_xor_si256(load32(codes + 32), flip);
     const __m256i size_a = _mm256_abs_epi8(a);

@@ -18,7 +18,7 @@ namespace {
 template <int R>
 constexpr int kChunkColumns = R == 16 ? 512 : 1024;
 
-/// Zeros behind the compacted inputs of a group.
+/// Room for zeros behind the compacted inputs of a group.
 constexpr int kZerosBehind = 128;
 
 /// What compact_group found.
@@ -27,8 +27,8 @@ struct Compacted {
   __m512i offsets;  // their lanes' sum: the offset of the codes * the sum of those inputs
 };
 
-/// Moves the inputs of stored columns of a group together, followed by kZerosBehind zeros.
-template <int BITS>
+/// Moves the inputs of stored columns of a group together, followed by ZEROS zeros.
+template <int BITS, int ZEROS>
 inline Compacted compact_group(const std::int8_t* inputs, const std::uint8_t* bitmap, int group,
                                int column_block, std::int8_t* out) {
   int stored = 0;
@@ -51,7 +51,7 @@ inline Compacted compact_group(const std::int8_t* inputs, const std::uint8_t* bi
       stored += 4 * static_cast<int>(_mm_popcnt_u32(mask));
     }
   }
-  for (int zeros = 0; zeros < kZerosBehind; zeros += 64) {
+  for (int zeros = 0; zeros < ZEROS; zeros += 64) {
     _mm512_storeu_si512(out + stored + zeros, _mm512_setzero_si512());
   }
   return {stored, sums};
@@ -92,7 +92,7 @@ inline void add_quads(const std::uint8_t* codes, const std::int8_t* compact, int
   const __m512i low = _mm512_set1_epi8(15);
   for (int quad = first; quad < last; quad += STEP) {
     for (int i = quad; i < quad + STEP; i += 2) {
-      const __m512i both = load_codes(codes + 32 * i);
+      const __m512i both = load_codes<4>(codes + 32 * i);
       const __m512i a = _mm512_and_si512(both, low);
       const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       even = _mm512_dpbusd_epi32(even, a, step_inputs<16>(compact, i));
@@ -134,15 +134,15 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
   int step = 0;
   if constexpr (BITS == 8) {
     for (; step + 2 <= steps; step += 2, codes += 128) {
-      const __m512i a = load_codes(codes);
-      const __m512i b = load_codes(codes + 64);
+      const __m512i a = load_codes<BITS>(codes);
+      const __m512i b = load_codes<BITS>(codes + 64);
       for (int t = 0; t < T; ++t) {
         even[t] = _mm512_dpbusd_epi32(even[t], a, step_inputs<R>(compact + t * stride, step));
         odd[t] = _mm512_dpbusd_epi32(odd[t], b, step_inputs<R>(compact + t * stride, step + 1));
       }
     }
     if (step < steps) {
-      const __m512i a = load_codes(codes);
+      const __m512i a = load_codes<BITS>(codes);
       for (int t = 0; t < T; ++t) {
         even[t] = _mm512_dpbusd_epi32(even[t], a, step_inputs<R>(compact + t * stride, step));
       }
@@ -151,7 +151,7 @@ inline void sum_group(const std::uint8_t* codes, const std::int8_t* compact, std
     const __m512i low = _mm512_set1_epi8(15);
     const int whole = quads * R * 4 / 128 * 2;
     for (; step < whole; step += 2, codes += 64) {
-      const __m512i both = load_codes(codes);
+      const __m512i both = load_codes<BITS>(codes);
       const __m512i a = _mm512_and_si512(both, low);
       const __m512i b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
       for (int t = 0; t < T; ++t) {
@@ -196,6 +196,7 @@ template <int BITS, int R, int T>
 inline void compact_groups(const PanelSparseView& m, const QuantizedInputs& in, std::int64_t token,
                            const std::uint8_t* bitmap, std::int64_t first, std::int64_t last,
                            CompactedInputs<R, T>& out) {
+  constexpr int kZeros = BITS == 4 && R == 16 && T == 1 ? kZerosBehind : 64;  // as sum_quads wants
   const int group = m.form.group;
   for (int t = 0; t < T; ++t) {
     const std::int8_t* const inputs = in.codes + (token + t) * in.stride;
@@ -204,9 +205,9 @@ inline void compact_groups(const PanelSparseView& m, const QuantizedInputs& in, 
       __m512i offsets[4];
       for (int i = 0; i < 4; ++i) {
         const std::int64_t g = four + i < last ? four + i : last - 1;
-        const Compacted found =
-            compact_group<BITS>(inputs + g * group, bitmap + g * m.bitmap_bytes, group,
-                                m.form.column_block, to + (g - first) * (group + kZerosBehind));
+        const Compacted found = compact_group<BITS, kZeros>(
+            inputs + g * group, bitmap + g * m.bitmap_bytes, group, m.form.column_block,
+            to + (g - first) * (group + kZerosBehind));
         out.stored[g - first] = found.stored;
         offsets[i] = found.offsets;
       }

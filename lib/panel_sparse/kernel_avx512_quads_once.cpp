@@ -46,12 +46,12 @@ class QuadSum {
   void add_two() {
     if constexpr (BITS == 4) {
       const __m512i low = _mm512_set1_epi8(15);
-      const __m512i both = load_codes(codes_);
+      const __m512i both = load_codes<BITS>(codes_);
       even_ = _mm512_dpbusd_epi32(even_, _mm512_and_si512(both, low), next());
       odd_ = _mm512_dpbusd_epi32(odd_, _mm512_and_si512(_mm512_srli_epi16(both, 4), low), next());
     } else {
-      even_ = _mm512_dpbusd_epi32(even_, load_codes(codes_), next());
-      odd_ = _mm512_dpbusd_epi32(odd_, load_codes(codes_ + 64), next());
+      even_ = _mm512_dpbusd_epi32(even_, load_codes<BITS>(codes_), next());
+      odd_ = _mm512_dpbusd_epi32(odd_, load_codes<BITS>(codes_ + 64), next());
     }
     codes_ += 16 * BITS;
   }

@@ -2,7 +2,7 @@
 
 Usage: draw.py FRONT_CSV BENCH_TEXT SVG
 
-FRONT_CSV is what measure.py wrote, BENCH_TEXT what `bench_panel_sparse` printed for one token, for one or several of the shapes of
+FRONT_CSV is what measure.py wrote, BENCH_TEXT what `bench_panel_sparse` printed for one token, for one shape or several, as those of
 Llama 3.2 1B (`--rows 8192 --columns 2048`, `--rows 2048 --columns 8192`, ...). Decode time is CPU time of these products, each as
 often as a decoder block has it, relative to MatMulNBits of 4 bits at its faster block size; between two sparsities that were timed it
 is taken to change evenly. A form lies on a front when no other has both a lower perplexity and fewer bytes (or less time). Prints the table in Markdown.
@@ -13,7 +13,7 @@ import re
 import sys
 
 WIDTH, HEIGHT, MARGIN = 460, 320, 52
-# How often a block has a product, by [rows, columns]; q, k and v are one.
+# How often a block of Llama 3.2 1B has a product, by [rows, columns]; q, k and v are one. Other shapes count once.
 PRODUCTS = {(3072, 2048): 1, (2048, 2048): 1, (8192, 2048): 2, (2048, 8192): 1}
 COLORS = {"dense": "#000000", "unstructured": "#0072b2", "4x1": "#009e73", "8x1": "#e69f00", "16x1": "#d55e00", "16x4": "#cc79a7"}
 
@@ -24,7 +24,7 @@ def read_times(path):
     for line in open(path):
         begin = re.match(r"(\d+) x (\d+), \d+ layers", line)
         if begin:
-            shapes.append({"count": PRODUCTS[tuple(map(int, begin.groups()))], "dense": {}})
+            shapes.append({"count": PRODUCTS.get(tuple(map(int, begin.groups())), 1), "dense": {}})
         found = re.match(r"(MatMulNBits|sparse) int(\d) (block \d+|\d+x\d+ [\d.]+ %) +(.*)", line)
         if not found:
             continue
