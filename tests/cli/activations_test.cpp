@@ -216,13 +216,12 @@ TEST_CASE("blocks are trained with the rounding that is asked for", "[cli]") {
   const json rounded = training_with("int8-per-block");
   CHECK_FALSE(plain.contains("activations"));
   CHECK(rounded.at("activations") == "int8-per-block");
-  for (std::size_t block = 0; block < plain.at("blocks").size(); ++block) {
-    // rounding what a layer reads adds an error to that of its weights
-    const auto loss = [&](const json& training) -> double {
-      return training.at("blocks").at(block).at("held_out_loss_before");
-    };
-    CHECK(loss(rounded) > loss(plain));
-  }
+  // Rounding what a layer reads adds an error to that of its weights. Later blocks read what the
+  // trained ones before them give, so that only the first is comparable.
+  const auto first_loss = [](const json& training) -> double {
+    return training.at("blocks").at(0).at("held_out_loss_before");
+  };
+  CHECK(first_loss(rounded) > first_loss(plain));
 }
 
 TEST_CASE("a rounding that no integer product has is not followed, and that is said", "[cli]") {

@@ -88,8 +88,8 @@ TEST_CASE("a block mask spread by loss and repaired by reconstruction loses less
   const TempDir folder;
   const std::string at = folder.path().string();
   const std::string texts =
-      " --calibration calibration/calibration.txt --samples 8 --sequence-length 128"
-      " --text calibration/evaluation.txt --window 128 --windows 3 --json";
+      " --calibration calibration/calibration.txt --samples 16 --sequence-length 256"
+      " --text calibration/evaluation.txt --window 128 --windows 6 --json";
   const auto masked = [&](const std::string& name, const std::string& flags) {
     return nlohmann::json::parse(must_run("prune --model " + std::string(kModel) + " -o " + at +
                                               "/" + name + " --mask 16x1 --mask-sparsity 40% " +

@@ -52,5 +52,27 @@ TEST_CASE("the schedule falls by half a cosine from 1", "[training]") {
   CHECK(std::abs(cosine_share(2, 6) - 0.75) < 1e-12);
 }
 
+TEST_CASE("AdamW steps many weights as LibTorch's operations do", "[training]") {
+  at::manual_seed(3);
+  at::Tensor value = at::randn({130, 300}).requires_grad_();
+  at::Tensor expected = value.detach().clone();
+  at::Tensor mean = at::zeros_like(expected);
+  at::Tensor square = at::zeros_like(expected);
+  AdamW optimizer({{value, 1e-3}});
+  for (int step = 1; step <= 5; ++step) {
+    const at::Tensor gradient = at::randn({130, 300}) * 1e-6 * at::rand({130, 300}).gt(0.3);
+    value.mutable_grad() = gradient.clone();
+    optimizer.step(0.7, 0.5);
+    const at::Tensor used = gradient * 0.5;
+    mean = mean * 0.9 + used * (1 - 0.9);
+    square = square * 0.999 + used.square() * (1 - 0.999);
+    const double rate = 1e-3 * 0.7 / (1 - std::pow(0.9, step));
+    const double share = std::sqrt(1 - std::pow(0.999, step));
+    expected = expected - (mean * rate).div(square.sqrt() * (1 / share) + 1e-8);
+    const at::Tensor difference = (value.detach() - expected).abs();
+    CHECK(difference.max().item<double>() < 3e-7);  // a rounding or two of values below 5
+  }
+}
+
 }  // namespace
 }  // namespace edgecompress
