@@ -223,7 +223,8 @@ void multiply_shared(const PanelSparseView& m, const QuantizedInputs& in, std::i
   const bool half = m.form.scale_type == ScaleType::Float16;
   const std::int64_t slot = m.form.group + kZerosBehind;
   const std::int64_t chunk_groups = kChunkColumns<R> / m.form.group;
-  CompactedInputs<R, T> compact;
+  // Not cleared: each part is written before it is read.
+  CompactedInputs<R, T> compact;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   ScaleIndex scale(m, panel, R);
   const int usual = BITS == 4 && R == 16 && T == 1 ? usual_quads(m, panel) : 0;
   const std::uint8_t* codes = m.codes + load_any<std::uint64_t>(m.starts + 8 * panel);
