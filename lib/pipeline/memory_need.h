@@ -12,8 +12,8 @@
 namespace edgecompress {
 
 /// What a walk, and a training behind it, hold at their peak, from shapes alone, in bytes; hidden
-/// states are not counted, as they can lie in a file. Embedding and head are there before and behind
-/// the decoder blocks; all other parts are added as if their peaks fell together.
+/// states are not counted, as they can lie in a file. Embedding and head are there before and
+/// behind the decoder blocks; all other parts are added as if their peaks fell together.
 struct MemoryNeed {
   std::uint64_t program = 0;     ///< LibTorch and what it loads
   std::uint64_t blocks = 0;      ///< a decoder block as floats, dense and after each step
