@@ -111,7 +111,7 @@ template <typename Word>
 std::int64_t count_zero_words(std::span<const std::byte> bytes) {
   constexpr Word kMagnitude = static_cast<Word>(-1) >> 1;
   const std::size_t count = bytes.size() / sizeof(Word);
-  std::int32_t zeros = 0;  // as narrow as may be, so that many are counted at once
+  std::int64_t zeros = 0;
   for (std::size_t i = 0; i < count; ++i) {
     Word word = 0;
     std::memcpy(&word, bytes.data() + i * sizeof(Word), sizeof(Word));

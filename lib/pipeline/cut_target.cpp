@@ -39,8 +39,8 @@ StructuredCut cut_for_bytes(
     try {
       return bytes_left(with_ratio(cut, thousandths));
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::Unsupported) throw;
-      return std::nullopt;  // out of reach
+      if (error.code() != "U2") throw;
+      return std::nullopt;
     }
   };
   const int end = first_that(1, kFinest, [&](int ratio) { return !left(ratio); });

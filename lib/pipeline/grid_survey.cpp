@@ -178,7 +178,6 @@ class GridSurvey {
     std::vector<ScoreSum> sums(disturbed_.size());
     for (std::int64_t window = 0; window < compared_windows(); ++window) {
       const auto tokens = static_cast<std::size_t>(states_.tokens_of(window));
-      if (tokens < 2) continue;  // predicts nothing
       const at::Tensor dense = logits(states_.windows(0, window + 1), window);
       for (std::size_t i = 0; i < sums.size(); ++i) {
         sums[i].add_window(logits(disturbed_[i].states, window), text_.window(window).first(tokens),

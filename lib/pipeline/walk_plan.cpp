@@ -261,22 +261,27 @@ class Planner {
       return widths_of({with_ratio}, config, surveys, sequence_length_);
     };
     if (!counts_bytes(cut.target)) return widths(cut);
-    const StructuredCut in_parameters =
-        cut_for_bytes(cut, bytes_for(cut.target, config), [&](const StructuredCut& with_ratio) {
-          return bytes_for(cut.target, with_widths(config, widths(with_ratio)));
-        });
-    return widths(in_parameters);
+    const std::vector<Step> steps = steps_with_rules(config);
+    const auto bytes = [&](const LlamaConfig& of) { return bytes_for(cut.target, of, steps); };
+    return widths(cut_for_bytes(cut, bytes(config), [&](const StructuredCut& with_ratio) {
+      return bytes(with_widths(config, widths(with_ratio)));
+    }));
   }
 
-  /// Of the matrices of `config` on the grids that the recipe gives them.
-  std::int64_t bytes_for(StructuredTarget target, const LlamaConfig& config) const {
+  /// The recipe's steps, precision rules spelled out.
+  std::vector<Step> steps_with_rules(const LlamaConfig& config) const {
     std::vector<Step> steps = recipe_.steps;
     for (Step& step : steps) {
       auto* const quantize = std::get_if<QuantizeStep>(&step.action);
-      if (quantize != nullptr) {
-        *quantize = with_precision_rule(std::move(*quantize), named_matrices(config));
-      }
+      if (quantize == nullptr) continue;
+      *quantize = with_precision_rule(std::move(*quantize), named_matrices(config));
     }
+    return steps;
+  }
+
+  /// Of the matrices of `config` on the grids that the steps give them.
+  static std::int64_t bytes_for(StructuredTarget target, const LlamaConfig& config,
+                                const std::vector<Step>& steps) {
     std::int64_t bytes = 0;
     for (const auto& [module, shape] : model_matrices(config)) {
       const bool looked_up = module == kEmbeddingModule && !config.tie_word_embeddings;

@@ -78,10 +78,7 @@ std::int64_t QuantizedMatrix::count_zeros() const {
     const std::int64_t count = std::min(length, columns_ - first);
     const std::int8_t* const code = codes_.data() + at / groups * columns_ + first;
     const int zero_point = zero_points_.empty() ? 0 : zero_points_[static_cast<std::size_t>(at)];
-    const auto zero = static_cast<std::int8_t>(zero_point);
-    std::int32_t some = 0;
-    for (std::int64_t i = 0; i < count; ++i) some += code[i] == zero ? 1 : 0;
-    zeros += some;
+    zeros += std::count(code, code + count, static_cast<std::int8_t>(zero_point));
   }
   return zeros;
 }

@@ -29,5 +29,15 @@ TEST_CASE("a share of the bytes that no cut takes is refused with the largest on
       Catch::Matchers::Contains("0.6 of the bytes") && Catch::Matchers::Contains("at most 0.54"));
 }
 
+TEST_CASE("a cut that cannot be made at any ratio is refused for its own reason", "[pipeline]") {
+  const StructuredCut cut{.target = StructuredTarget::Bytes, .ratio = 0.3};
+  CHECK_THROWS_WITH(cut_for_bytes(cut, 1000,
+                                  [](const StructuredCut&) -> std::int64_t {
+                                    throw Error(ErrorKind::Unsupported, "P-SHAPES",
+                                                "widths differ");
+                                  }),
+                    "widths differ");
+}
+
 }  // namespace
 }  // namespace edgecompress

@@ -89,9 +89,9 @@ int run(const std::vector<std::string>& arguments, cli::RunLog& log) {
     cli::run_inspect(*inspect, std::cout);
     return 0;
   }
-  if (const auto* verification = std::get_if<cli::VerifyOptions>(&*command)) {
+  if (const auto* options = std::get_if<cli::VerifyOptions>(&*command)) {
     open_log(*command, arguments, log);
-    return verify(*command, *verification, log);
+    return verify(*command, *options, log);
   }
   if (const auto* recipe = std::get_if<cli::RecipeCommandOptions>(&*command)) {
     return cli::run_recipe_command(*recipe, std::cout, std::cerr);
