@@ -93,6 +93,25 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
 
+void refuse_target(const fs::path& target, ExistingOutput existing) {
+  if (!fs::exists(target)) return;
+  if (existing == ExistingOutput::Refuse) {
+    fail_output(target, "it exists; give --overwrite to replace it");
+  }
+  if (!may_be_replaced(target)) {
+    fail_output(target, "it exists and was not written by edgecompress; remove it yourself");
+  }
+}
+
+/// False when the lock's holder deleted the file between its being opened and locked: the lock then
+/// keeps out nobody who opens the path anew.
+bool is_file_at(int descriptor, const fs::path& path) {
+  struct stat opened{};
+  struct stat named{};
+  return ::fstat(descriptor, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
 /// writer_of() holds a shared lock for a moment, which is no reason to refuse a run.
 bool locked_exclusively(int lock) {
   constexpr int kTries = 3;
@@ -205,14 +224,10 @@ StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& 
   refuse_nesting(target_, inputs);
   const fs::path parent = target_.parent_path();
   if (!fs::is_directory(parent)) fail_output(target_, concat(parent.string(), " is not a folder"));
-  if (fs::exists(target_) && existing == ExistingOutput::Refuse) {
-    fail_output(target_, "it exists; give --overwrite to replace it");
-  }
-  if (fs::exists(target_) && !may_be_replaced(target_)) {
-    fail_output(target_, "it exists and was not written by edgecompress; remove it yourself");
-  }
+  refuse_target(target_, existing);
   take_lock();
   try {
+    refuse_target(target_, existing);  // the lock's last holder may have published since
     const fs::path place = staging_place(target_);
     refuse_foreign_staging(place);
     staging_ = place;
@@ -229,13 +244,16 @@ StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& 
 
 void StagedFolder::take_lock() {
   const fs::path lock_path = target_.string() + ".lock";
-  lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (lock_ < 0) fail_output(target_, std::strerror(errno));
-  if (!locked_exclusively(lock_)) {
-    ::close(std::exchange(lock_, -1));
-    throw Error(ErrorKind::Conflict, "O-LOCKED",
-                concat("another run is writing ", target_.string(), " (", name_of_writer(target_),
-                       " holds ", lock_path.string(), "); wait for it or choose another output"));
+  while (lock_ < 0) {
+    lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (lock_ < 0) fail_output(target_, std::strerror(errno));
+    if (!locked_exclusively(lock_)) {
+      ::close(std::exchange(lock_, -1));
+      throw Error(ErrorKind::Conflict, "O-LOCKED",
+                  concat("another run is writing ", target_.string(), " (", name_of_writer(target_),
+                         " holds ", lock_path.string(), "); wait for it or choose another output"));
+    }
+    if (!is_file_at(lock_, lock_path)) ::close(std::exchange(lock_, -1));
   }
   // Only for people and for writer_of(): a lock that does not say whose it is still locks.
   const std::string holder = concat(::getpid(), " ", host_name(), "\n");
@@ -329,7 +347,7 @@ void StagedFolder::publish(const std::vector<std::string>& discarded) {
   }
   sync();
   const bool swap = fs::exists(target_);
-  ensure(!swap || existing_ == ExistingOutput::Replace, "a target that may be replaced");
+  refuse_target(target_, existing_);  // no run of ours, but anyone else may have made it
   const unsigned flags = swap ? RENAME_EXCHANGE : RENAME_NOREPLACE;
   kill_point("publish-before");
   if (::renameat2(AT_FDCWD, output_.c_str(), AT_FDCWD, target_.c_str(), flags) != 0) {

@@ -1,10 +1,20 @@
 #include "base/staged_output.h"
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <future>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <string>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "base/sha256.h"
 #include "support/catch.h"
@@ -108,6 +118,79 @@ TEST_CASE("a second writer of one output is refused while the first works") {
     CHECK(refusal->kind == ErrorKind::Conflict);
   }
   CHECK_FALSE(refusal_of([&] { const StagedFolder third(target, {}, ExistingOutput::Refuse); }));
+}
+
+/// Another run's lock, held until release(); released as that run's destructor does.
+class HeldLock {
+ public:
+  explicit HeldLock(const fs::path& target)
+      : path_(target.string() + ".lock"),
+        descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    REQUIRE(::flock(descriptor_, LOCK_EX) == 0);
+  }
+  void release() {
+    fs::remove(path_);
+    ::close(descriptor_);
+  }
+
+ private:
+  fs::path path_;
+  int descriptor_;
+};
+
+constexpr std::chrono::milliseconds kShorterThanAWriterWaits{15};
+
+/// What becomes of a writer that waits for a lock while `meanwhile` runs and the lock is released.
+/// A writer that has given up waiting is sent again: only what follows a lock is of interest here.
+std::optional<Refusal> waiting_writer(const fs::path& target,
+                                      const std::function<void()>& meanwhile,
+                                      std::optional<StagedFolder>& folder) {
+  for (;;) {
+    HeldLock lock(target);
+    auto writer = std::async(std::launch::async, [&] {
+      return refusal_of(
+          [&] { folder.emplace(target, std::vector<fs::path>{}, ExistingOutput::Refuse); });
+    });
+    std::this_thread::sleep_for(kShorterThanAWriterWaits);
+    meanwhile();
+    lock.release();
+    const std::optional<Refusal> refusal = writer.get();
+    if (!refusal || refusal->kind != ErrorKind::Conflict) return refusal;
+    fs::remove_all(target);
+  }
+}
+
+TEST_CASE("a writer that waited for another's lock does not work for an output that is there") {
+  const TempDir temp;
+  const fs::path target = temp.path() / "out";
+  std::optional<StagedFolder> folder;
+  const auto refusal = waiting_writer(target, [&] { fs::create_directory(target); }, folder);
+  REQUIRE(refusal.has_value());
+  CHECK(refusal->kind == ErrorKind::Output);
+  CHECK(names_in(temp.path()) == std::set<std::string>{"out"});
+}
+
+TEST_CASE("a lock that its holder has deleted keeps nobody out, and is not taken") {
+  const TempDir temp;
+  const fs::path target = temp.path() / "out";
+  std::optional<StagedFolder> folder;
+  REQUIRE_FALSE(waiting_writer(target, [] {}, folder));
+  const auto refusal =
+      refusal_of([&] { const StagedFolder second(target, {}, ExistingOutput::Refuse); });
+  REQUIRE(refusal.has_value());
+  CHECK(refusal->kind == ErrorKind::Conflict);
+}
+
+TEST_CASE("an output that someone else made during a run is not replaced") {
+  const TempDir temp;
+  const fs::path target = temp.path() / "out";
+  StagedFolder folder(target, {}, ExistingOutput::Refuse);
+  folder.write("edgecompress.manifest.json", "{}");
+  fs::create_directory(target);
+  const auto refusal = refusal_of([&] { folder.publish(); });
+  REQUIRE(refusal.has_value());
+  CHECK(refusal->kind == ErrorKind::Output);
+  CHECK(fs::is_empty(target));
 }
 
 TEST_CASE("a staged file is appended, padded, cut to its size and hashed") {

@@ -75,7 +75,7 @@ RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& 
 /// Says on stderr what an interrupted run had done.
 void print_interrupted(const cli::OutputFlags& output) {
   const std::optional<std::string> unit = interrupted_unit(output.output);
-  if (!unit || resume_mode(output) != ResumeMode::Auto) return;
+  if (!unit || resume_mode(output) != ResumeMode::Auto || writer_of(output.output)) return;
   std::cerr << "an interrupted run had finished " << *unit << " ("
             << staging_place(output.output).string() << ")" << std::endl;
 }
