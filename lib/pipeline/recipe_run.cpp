@@ -275,25 +275,27 @@ class RecipeRun {
     const bool changed = recovery.changed();
     add_recovery(report_, std::move(recovery));
     clock_.finish_stage("train");
-    if (changed) describe_recovery();
+    if (changed) describe_recovery(step.choice.options.zeros);
   }
 
   /// What the walk measured of the last stage holds no longer.
-  void describe_recovery() {
+  void describe_recovery(ZeroWeights zeros) {
     for (TensorReport& tensor : report_.tensors) {
       tensor.relative_weight_error.reset();
       tensor.relative_output_error.reset();
       tensor.relative_nearest_error.reset();
+      if (zeros == ZeroWeights::Free) tensor.sparsity = 0;  // rounding's, which training may fill
     }
+    const ModelFolder trained = ModelFolder::open(output_.path() / checkpoint_folder());
     StageReport stage = report_.stages.back();
     stage.stage = "recovered";
-    if (texts_.walk.evaluation) score_recovered(stage);
+    stage.sparsity = linear_sparsity(trained, options_.compute.num_threads);
+    if (texts_.walk.evaluation) score_recovered(trained, stage);
     report_.stages.push_back(stage);
   }
 
-  void score_recovered(StageReport& stage) {
+  void score_recovered(const ModelFolder& trained, StageReport& stage) {
     const TokenWindows& windows = *texts_.walk.evaluation;
-    const ModelFolder trained = ModelFolder::open(output_.path() / checkpoint_folder());
     HiddenStates dense = final_hidden_states(model_, windows, compute_, progress_);
     const LanguageModelHead dense_head = load_head(model_, compute_.num_threads);
     walked_.final_states =

@@ -65,22 +65,6 @@ TensorReport trained_tensor_report(const ModelFolder& before, const ModelFolder&
   return report;
 }
 
-/// The share of zeros among the decoder blocks' linear weights.
-double linear_sparsity(const ModelFolder& model, int num_threads) {
-  std::int64_t zeros = 0;
-  std::int64_t weights = 0;
-  for (std::int64_t block = 0; block < model.config().num_blocks(); ++block) {
-    for (const LinearKind kind : kLinearKinds) {
-      const std::string module = module_name({block, kind});
-      const at::Tensor weight = load_matrix(model.matrix(module), num_threads);
-      model.drop(module);
-      zeros += count_zeros(weight, num_threads);
-      weights += weight.numel();
-    }
-  }
-  return static_cast<double>(zeros) / static_cast<double>(weights);
-}
-
 class RecoverRun {
  public:
   RecoverRun(const RecoverRequest& request, const RunOptions& options, const Progress& progress)

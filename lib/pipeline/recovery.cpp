@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "evaluate/activation_override.h"
+#include "llama/linear_layers.h"
 #include "pipeline/block_recovery.h"
 #include "pipeline/model_copy.h"
 #include "tensor/aten.h"
@@ -262,6 +263,22 @@ TrainingSource training_source(const Recovery& recovery, const ModelFolder& star
 RecoveryReport recover(const Recovery& recovery, const EvaluationOptions& compute,
                        const RecoveryOutput& output, const TrainingControl& control) {
   return RecoverySteps(recovery, compute, output, control).run();
+}
+
+double linear_sparsity(const ModelFolder& model, int num_threads) {
+  std::int64_t zeros = 0;
+  std::int64_t weights = 0;
+  for (std::int64_t block = 0; block < model.config().num_blocks(); ++block) {
+    for (const LinearKind kind : kLinearKinds) {
+      const std::string module = module_name({block, kind});
+      const StoredMatrix matrix = model.matrix(module);
+      const MatrixShape shape = matrix_shape(matrix);
+      zeros += count_stored_zeros(matrix, num_threads);
+      weights += shape.out_features * shape.in_features;
+      model.drop(module);
+    }
+  }
+  return static_cast<double>(zeros) / static_cast<double>(weights);
 }
 
 void add_recovery(Report& report, RecoveryReport recovery) {

@@ -58,6 +58,9 @@ TrainingSource training_source(const Recovery& recovery, const ModelFolder& star
 RecoveryReport recover(const Recovery& recovery, const EvaluationOptions& compute,
                        const RecoveryOutput& output, const TrainingControl& control);
 
+/// The share of zeros among the decoder blocks' linear weights. Reads every row, some at a time.
+double linear_sparsity(const ModelFolder& model, int num_threads);
+
 /// Adds what was trained and its warnings.
 void add_recovery(Report& report, RecoveryReport recovery);
 
