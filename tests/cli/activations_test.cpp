@@ -150,13 +150,15 @@ TEST_CASE("training rounds inputs as the artifact does", "[cli]") {
     std::string recover;  // beside the folder's own rounding
     std::string format;
     std::string rounding;
-    std::string scale_learning_rate;
+    std::string training;
     double largest_difference;  // of perplexities, relative: what flips of codes cost
   };
-  const Case c = GENERATE(Case{" --bits 4 --group-size 32 ", " --activations int8-per-block",
-                               "genai", "int8-per-block", "1e-2", 0.005},
-                          Case{kPerChannel + "--activations int8-per-token", "", "onnx",
-                               "int8-per-token", "1e-4", 0.01});
+  const Case c =
+      GENERATE(Case{" --bits 4 --group-size 32 ", " --activations int8-per-block", "genai",
+                    "int8-per-block", "--scale-learning-rate 1e-2", 0.005},
+               Case{kPerChannel + "--activations int8-per-token", "", "onnx", "int8-per-token",
+                    // 8 bits lose too little for a divergence that could fall
+                    "--loss cross-entropy --scale-learning-rate 3e-3", 0.01});
   CAPTURE(c.rounding);
   const TempDir folder;
   const std::string windows = " --text " + kText + " --window 128 --windows 2 ";
@@ -191,8 +193,8 @@ TEST_CASE("training rounds inputs as the artifact does", "[cli]") {
 
   const json report = recovered("trained",
                                 " --sequence-length 64 --samples 12 --batch 4 "
-                                "--teacher tests/models/mini-llama --scale-learning-rate " +
-                                    c.scale_learning_rate + windows);
+                                "--teacher tests/models/mini-llama " +
+                                    c.training + windows);
   REQUIRE(report.at("training").at("kept_step") > 0);
   const std::string trained = (folder.path() / "trained").string();
   const double expected = report.at("stages").back().at("perplexity");

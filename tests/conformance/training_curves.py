@@ -10,11 +10,11 @@ from command_line import *
 
 LENGTH, COUNT, BATCH, HELD_OUT, STEPS = 64, 44, 2, 4, 20
 PATIENCE = 3  # rises of the held-out loss in a row that end a training, in the second half of its steps
-RATE, CODE_RATE, SCALE_RATE = 1e-4, 5e-3, 3e-3
+RATE, CODE_RATE, SCALE_RATE = 1e-4, 2e-3, 3e-3
 SAME_LOSS = 1e-3  # of the loss; both sides add float32 products in another order
 # Weights that are rounded part ways: one near the middle between two codes goes up or down by its last bits, which differ
 # between the two sides. Until then, two steps, they must agree as the others; later only in where training leads.
-SAME_COURSE = 2e-2
+SAME_COURSE = 1e-2
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
