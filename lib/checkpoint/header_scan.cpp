@@ -59,7 +59,11 @@ void check_start(std::string_view header, const std::string& source) {
 
 class Scanner {
  public:
-  Scanner(std::string_view header, const std::string& source) : header_(header), source_(source) {}
+  Scanner(std::string_view header, const std::string& source)
+      : header_(header),
+        source_(source),
+        most_objects_(kMostTensors + 1 +
+                      (header.find("\"__metadata__\"") == std::string_view::npos ? 0 : 1)) {}
 
   HeaderScan run() {
     for (std::size_t i = 0; i < header_.size(); ++i) {
@@ -73,9 +77,7 @@ class Scanner {
     const char c = header_[i];
     if (c == '{' || c == '[') {
       if (++depth_ > kDeepest) fail("S33", source_, "the header is nested deeper than 4");
-      if (c == '{' && ++counts_.objects > kMostTensors + 2) {
-        refuse_many_tensors(source_);
-      }
+      if (c == '{' && ++counts_.objects > most_objects_) refuse_many_tensors(source_);
     } else if ((c == '}' || c == ']') && depth_ > 0) {
       --depth_;
     } else if (c == '\0') {  // nlohmann would take it as the end of the text
@@ -98,6 +100,7 @@ class Scanner {
 
   std::string_view header_;
   const std::string& source_;
+  std::size_t most_objects_;  // the header itself, its metadata, and the tensors
   HeaderScan counts_;
   std::size_t depth_ = 0;
 };

@@ -313,7 +313,7 @@ Cost cost_of_refusal(const std::string& file, const std::string& code) {
           usage.ru_maxrss * std::int64_t{1024} - static_cast<std::int64_t>(file.capacity())};
 }
 
-TEST_CASE("a hostile header of 100 MB is refused within a second and 256 MiB", "[checkpoint]") {
+TEST_CASE("a hostile header of 100 MB is refused in seconds and 256 MiB", "[checkpoint]") {
   const auto [code, make] = GENERATE(table<std::string, std::function<std::string()>>(
       {{"S33",
         [] {
@@ -326,7 +326,9 @@ TEST_CASE("a hostile header of 100 MB is refused within a second and 256 MiB", "
   const std::string file = make();
   [[maybe_unused]] const Cost cost = cost_of_refusal(file, code);
 #if !defined(__SANITIZE_ADDRESS__)  // its shadow memory and checks are not edgecompress's cost
-  CHECK(cost.seconds < 2);  // twice the promise: the machine that runs the tests may be slow
+  // Machines that run tests are slow and shared; what is to be caught, a cost that grows with the
+  // square of the header, would take minutes.
+  CHECK(cost.seconds < 8);
   // with the header's own pages, which a mapped file adds, the sum stays below 256 MiB
   CHECK(cost.bytes < (std::int64_t{256} << 20) - static_cast<std::int64_t>(kHostileSize));
 #endif
