@@ -11,115 +11,160 @@ namespace edgecompress {
 namespace {
 
 constexpr std::int64_t kDepth = 256;  // terms of a sum; a packed panel of b stays in the L1 cache
-constexpr int kTileRows = 6;          // 6 x 2 vectors of sums fit the 16 registers of AVX2
-constexpr int kTileVectors = 2;
-constexpr int kVectorBytes = 32;
 constexpr std::int64_t kParallelRows = 96;
 
-template <typename T>
-struct Simd {
-  static constexpr int kLanes = kVectorBytes / sizeof(T);
-  static constexpr int kTileColumns = kTileVectors * kLanes;
-  typedef T Vector __attribute__((vector_size(kVectorBytes)));
+/// Two vectors of sums for each row of a tile. An element's terms are added in order, each with one
+/// rounding, so that neither width nor rows show in the result.
+template <int kVectorBytes, int kRows>
+struct Registers {
+  static constexpr int kTileRows = kRows;
+  static constexpr int kTileVectors = 2;
+
+  template <typename T>
+  static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+  template <typename T>
+  static constexpr int kTileColumns = kTileVectors * kLanes<T>;
+  template <typename T>
+  struct Of {
+    typedef T Vector __attribute__((vector_size(kVectorBytes)));
+  };
 };
 
-/// Subtracts a tile: c [R, width] -= a [R, depth] panel [depth, kTileColumns].
-template <int R, typename T>
+using Wide16 = Registers<32, 6>;   // 12 of AVX2's 16 registers, 24 of NEON's 32, hold sums
+using Wide32 = Registers<64, 12>;  // 24 of AVX-512's 32
+
+/// Subtracts a tile: c [kRows, width] -= a [kRows, depth] panel [depth, kTileColumns].
+template <typename R, int kRows, typename T>
 [[gnu::always_inline]] inline void subtract_tile(MatrixView<const T> a, const T* panel,
                                                  MatrixView<T> c) {
-  using Vector = typename Simd<T>::Vector;
-  constexpr int kLanes = Simd<T>::kLanes;
-  Vector sums[R][kTileVectors] = {};
+  using Vector = typename R::template Of<T>::Vector;
+  constexpr int kVectors = R::kTileVectors;
+  constexpr int kLanes = R::template kLanes<T>;
+  constexpr int kColumns = R::template kTileColumns<T>;
+  Vector sums[kRows][kVectors] = {};
   for (std::int64_t k = 0; k < a.columns; ++k) {
-    Vector b[kTileVectors];
-    std::memcpy(b, panel + k * Simd<T>::kTileColumns, sizeof(b));
-#pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) {
+    Vector b[kVectors];
+    std::memcpy(b, panel + k * kColumns, sizeof(b));
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
       const T factor = a.row(i)[k];
 #pragma GCC unroll 2
-      for (int v = 0; v < kTileVectors; ++v) sums[i][v] += factor * b[v];
+      for (int v = 0; v < kVectors; ++v) sums[i][v] += factor * b[v];
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
     T* const out = c.row(i);
-    if (c.columns == Simd<T>::kTileColumns) {
+    if (c.columns == kColumns) {
 #pragma GCC unroll 2
-      for (int v = 0; v < kTileVectors; ++v) {
+      for (int v = 0; v < kVectors; ++v) {
         Vector old;
         std::memcpy(&old, out + v * kLanes, sizeof(old));
         old -= sums[i][v];
         std::memcpy(out + v * kLanes, &old, sizeof(old));
       }
     } else {
-      T sum[Simd<T>::kTileColumns];
+      T sum[kColumns];
       std::memcpy(sum, sums[i], sizeof(sum));
       for (std::int64_t j = 0; j < c.columns; ++j) out[j] -= sum[j];
     }
   }
 }
 
-template <typename T>
+/// As many tiles of kRows rows as fit from row `first` on. Returns the row behind them.
+template <typename R, int kRows, typename T>
+[[gnu::always_inline]] inline std::int64_t subtract_tiles(MatrixView<const T> a, const T* panel,
+                                                          MatrixView<T> c, std::int64_t first) {
+  std::int64_t i = first;
+  for (; i + kRows <= c.rows; i += kRows) {
+    subtract_tile<R, kRows>(a.part(i, kRows, 0, a.columns), panel, c.part(i, kRows, 0, c.columns));
+  }
+  return i;
+}
+
+template <typename R, typename T>
 [[gnu::always_inline]] inline void subtract_panel(MatrixView<const T> a, const T* panel,
                                                   MatrixView<T> c) {
-  std::int64_t i = 0;
-  for (; i + kTileRows <= c.rows; i += kTileRows) {
-    subtract_tile<kTileRows>(a.part(i, kTileRows, 0, a.columns), panel,
-                             c.part(i, kTileRows, 0, c.columns));
-  }
-  for (; i < c.rows; ++i) {
-    subtract_tile<1>(a.part(i, 1, 0, a.columns), panel, c.part(i, 1, 0, c.columns));
-  }
+  const std::int64_t after_tiles = subtract_tiles<R, R::kTileRows>(a, panel, c, 0);
+  const std::int64_t after_fours = subtract_tiles<R, 4>(a, panel, c, after_tiles);
+  subtract_tiles<R, 1>(a, panel, c, after_fours);
 }
 
 template <typename T>
-using PanelKernel = void (*)(MatrixView<const T>, const T*, MatrixView<T>);
-
-template <typename T>
-void subtract_panel_baseline(MatrixView<const T> a, const T* panel, MatrixView<T> c) {
-  subtract_panel(a, panel, c);
+[[gnu::always_inline]] inline void subtract_row(T factor, const T* row, T* out,
+                                                std::int64_t count) {
+  for (std::int64_t j = 0; j < count; ++j) out[j] -= factor * row[j];
 }
 
-#if defined(__x86_64__)
+/// Copies columns of b side by side into rows of `width`; missing ones are 0.
 template <typename T>
-[[gnu::target("avx2")]] void subtract_panel_avx2(MatrixView<const T> a, const T* panel,
-                                                 MatrixView<T> c) {
-  subtract_panel(a, panel, c);
-}
-#endif
-
-template <typename T>
-PanelKernel<T> panel_kernel() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return subtract_panel_avx2<T>;
-#endif
-  return subtract_panel_baseline<T>;
-}
-
-/// Copies up to kTileColumns columns of b side by side; missing ones are 0.
-template <typename T>
-void pack(MatrixView<const T> b, T* panel) {
-  constexpr std::int64_t kWidth = Simd<T>::kTileColumns;
+void pack(MatrixView<const T> b, std::int64_t width, T* panel) {
   for (std::int64_t k = 0; k < b.rows; ++k) {
-    const T* const row = b.row(k);
-    for (std::int64_t j = 0; j < b.columns; ++j) panel[k * kWidth + j] = row[j];
-    std::fill(panel + k * kWidth + b.columns, panel + (k + 1) * kWidth, T{0});
+    T* const out = std::copy_n(b.row(k), b.columns, panel + k * width);
+    std::fill(out, panel + (k + 1) * width, T{0});
   }
+}
+
+/// What runs on one kind of CPU.
+template <typename T>
+struct Kernel {
+  std::int64_t tile_columns;
+  void (*subtract_panel)(MatrixView<const T> a, const T* panel, MatrixView<T> c);
+  void (*subtract_row)(T factor, const T* row, T* out, std::int64_t count);
+};
+
+#if defined(__x86_64__)
+template <typename T>
+[[gnu::target("avx2,fma")]] void subtract_panel_avx2(MatrixView<const T> a, const T* panel,
+                                                     MatrixView<T> c) {
+  subtract_panel<Wide16>(a, panel, c);
+}
+
+template <typename T>
+[[gnu::target("avx512f")]] void subtract_panel_avx512(MatrixView<const T> a, const T* panel,
+                                                      MatrixView<T> c) {
+  subtract_panel<Wide32>(a, panel, c);
+}
+
+template <typename T>
+[[gnu::target("avx2,fma")]] void subtract_row_avx2(T factor, const T* row, T* out,
+                                                   std::int64_t count) {
+  subtract_row(factor, row, out, count);
+}
+#endif
+
+/// edgecompress needs a CPU that multiplies and adds with one rounding.
+template <typename T>
+Kernel<T> kernel_of_this_cpu() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) {
+    return {Wide32::kTileColumns<T>, subtract_panel_avx512<T>, subtract_row_avx2<T>};
+  }
+  return {Wide16::kTileColumns<T>, subtract_panel_avx2<T>, subtract_row_avx2<T>};
+#else
+  return {Wide16::kTileColumns<T>, subtract_panel<Wide16, T>, subtract_row<T>};
+#endif
+}
+
+template <typename T>
+const Kernel<T>& kernel() {
+  static const Kernel<T> kernel = kernel_of_this_cpu<T>();
+  return kernel;
 }
 
 template <typename T>
 void subtract(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c) {
   ensure(a.columns == b.rows && a.rows == c.rows && b.columns == c.columns,
          "factors and result of matching shapes");
-  constexpr std::int64_t kWidth = Simd<T>::kTileColumns;
-  static const PanelKernel<T> kernel = panel_kernel<T>();
-  std::vector<T> panel(static_cast<std::size_t>(std::min(kDepth, b.rows) * kWidth));
+  const std::int64_t most_columns = kernel<T>().tile_columns;
+  std::vector<T> panel(static_cast<std::size_t>(std::min(kDepth, b.rows) * most_columns));
   for (std::int64_t k = 0; k < b.rows; k += kDepth) {
     const std::int64_t depth = std::min(kDepth, b.rows - k);
-    for (std::int64_t j = 0; j < b.columns; j += kWidth) {
-      const std::int64_t width = std::min(kWidth, b.columns - j);
-      pack<T>(b.part(k, depth, j, width), panel.data());
-      kernel(a.part(0, a.rows, k, depth), panel.data(), c.part(0, c.rows, j, width));
+    for (std::int64_t j = 0; j < b.columns; j += most_columns) {
+      const std::int64_t width = std::min(most_columns, b.columns - j);
+      pack(b.part(k, depth, j, width), most_columns, panel.data());
+      kernel<T>().subtract_panel(a.part(0, a.rows, k, depth), panel.data(),
+                                 c.part(0, c.rows, j, width));
     }
   }
 }
@@ -144,11 +189,11 @@ void subtract_product_parallel(MatrixView<const double> a, MatrixView<const doub
 }
 
 void subtract_multiple(float factor, const float* row, float* out, std::int64_t count) {
-  for (std::int64_t j = 0; j < count; ++j) out[j] -= factor * row[j];
+  kernel<float>().subtract_row(factor, row, out, count);
 }
 
 void subtract_multiple(double factor, const double* row, double* out, std::int64_t count) {
-  for (std::int64_t j = 0; j < count; ++j) out[j] -= factor * row[j];
+  kernel<double>().subtract_row(factor, row, out, count);
 }
 
 }  // namespace edgecompress

@@ -11,8 +11,8 @@ namespace edgecompress {
 
 /// c -= a b, on the calling thread. c overlaps neither a nor b.
 ///
-/// An element of c is reduced by sums of 256 terms in order, whatever part of a larger matrix the
-/// views are.
+/// An element of c is reduced by sums of 256 terms in order, each multiplied and added with one
+/// rounding, whatever part of a larger matrix the views are.
 void subtract_product(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c);
 void subtract_product(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c);
 

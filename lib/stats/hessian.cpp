@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "base/error.h"
-#include "linear_algebra/product.h"
 #include "tensor/aten.h"
 #include "tensor/one_thread.h"
 #include "tensor/ordered_sum.h"
@@ -23,8 +23,6 @@ constexpr std::int64_t kProductBlock = 128;
 constexpr std::int64_t kSmallestBlock = 32;
 // Rows that are mirrored together: a strip of columns that stays in the cache.
 constexpr std::int64_t kMirrorBlock = 16;
-// Columns of a product of output_energy.
-constexpr std::int64_t kBlockColumns = 512;
 
 /// Where one of the products lies that a matrix is made of.
 struct Block {
@@ -189,27 +187,29 @@ at::Tensor CrossMoment::matrix() const { return per_token(products_, tokens_); }
 
 double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
   const std::int64_t columns = difference.size(1);
-  ensure(hessian.dim() == 2 && hessian.size(0) == columns && hessian.size(1) == columns &&
+  ensure(difference.scalar_type() == at::kFloat && hessian.dim() == 2 &&
+             hessian.size(0) == columns && hessian.size(1) == columns &&
              hessian.scalar_type() == at::kDouble,
-         "a double Hessian of [in_features, in_features]");
-  const at::Tensor exact = difference.to(at::kDouble).contiguous();
-  const auto view = [](const at::Tensor& matrix) {
-    return MatrixView<double>{matrix.data_ptr<double>(), matrix.size(0), matrix.size(1),
-                              matrix.size(1)};
-  };
-  double energy = 0;
-  for (std::int64_t begin = 0; begin < columns; begin += kBlockColumns) {
-    const std::int64_t width = std::min(kBlockColumns, columns - begin);
-    const at::Tensor block = exact.narrow(1, begin, width);
-    at::Tensor factor = hessian.narrow(0, begin, columns - begin).narrow(1, begin, width).clone();
-    // H is symmetric: what lies right of a diagonal block is counted with what lies below it.
-    factor.narrow(0, 0, width).mul_(0.5);
-    at::Tensor product = at::zeros(block.sizes(), at::kDouble);
-    subtract_product_parallel(view(exact.narrow(1, begin, columns - begin).contiguous()),
-                              view(factor), view(product), at::get_num_threads());
-    energy -= 2 * ordered_sum(product.mul_(block));
-  }
-  return energy;
+         "a float difference and a double Hessian of [in_features, in_features]");
+  const double mean = hessian.diagonal().mean().item<double>();
+  if (!(mean > 0)) return 0;
+  const at::Tensor relative = (hessian / mean).to(at::kFloat);  // no product leaves float's range
+  const std::vector<Block> blocks = all_blocks(difference.size(0), columns);
+  std::vector<double> energies(blocks.size());
+  for_each_on_one_thread(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
+    const Block& block = blocks[static_cast<std::size_t>(i)];
+    const at::Tensor rows = difference.narrow(0, block.row, block.rows);
+    const at::Tensor own = rows.narrow(1, block.column, block.columns);
+    const at::Tensor factor = relative.narrow(1, block.column, block.columns);
+    // H is symmetric: what lies above a diagonal block is counted with what lies below it.
+    const std::int64_t below = block.column + block.columns;
+    at::Tensor product =
+        at::mm(rows.narrow(1, below, columns - below), factor.narrow(0, below, columns - below))
+            .mul_(2);
+    product.add_(at::mm(own, factor.narrow(0, block.column, block.columns)));
+    energies[static_cast<std::size_t>(i)] = ordered_sum(product.mul_(own));
+  });
+  return mean * std::accumulate(energies.begin(), energies.end(), 0.0);
 }
 
 }  // namespace edgecompress

@@ -58,7 +58,7 @@ class CrossMoment {
 /// tr(D H D^T): the output energy of a weight or of a difference of weights, per token.
 ///
 /// difference: [out_features, in_features] float; hessian: [in_features, in_features] double.
-/// Cost: rows * in_features^2 FLOPs in double.
+/// Products in float, added up in double. Cost: rows * in_features^2 FLOPs.
 double output_energy(const at::Tensor& difference, const at::Tensor& hessian);
 
 }  // namespace edgecompress

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory_budget.h"
+#include "base/output_writer.h"
 #include "base/parallel.h"
 #include "edgecompress/command_line.h"
 #include "edgecompress/engine_launch.h"

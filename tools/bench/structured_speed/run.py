@@ -1,6 +1,6 @@
 """How much faster a structurally pruned model is than its dense original, in one process of onnxruntime-genai.
 
-Usage: run.py [--size 1b|300m|40m] [--ratio 30%] [--bits 4|8] [--head-bits 4|8] [--threads N] [--rounds N] [--edgecompress PROGRAM]
+Usage: run.py [--size 1.1b|1b|300m|40m] [--ratio 30%] [--bits 4|8] [--head-bits 4|8] [--threads N] [--rounds N] [--edgecompress PROGRAM]
 
 A synthetic folder is exported twice with the same 4- or 8-bit weights: as it is, and after `edgecompress prune --ratio`.
 Rounds alternate between the two artifacts; the medians and the spread (smallest to largest) of prefill and decode are shown,
@@ -8,6 +8,7 @@ and the ratios of the medians. Aim: at least 1.35 for both. The exit code is 1 w
 The last line is the share of the weights' bytes that each decoded token reads, which bounds the gain of decoding.
 """
 import argparse
+import json
 import pathlib
 import statistics
 import subprocess
@@ -33,8 +34,10 @@ def call(*arguments):
 
 def quantized_artifact(program, model, work, name, options):
     checkpoint, artifact = work / "quantized", work / name
+    tied = json.loads((model / "config.json").read_text())["tie_word_embeddings"]
+    head = [] if tied else ["--head-bits", options.head_bits]
     call(program, "quantize", "--model", model, "-o", checkpoint, "--overwrite", "--bits", options.bits, "--group-size", 128,
-         "--embedding-bits", options.head_bits)  # the head is tied to the embedding
+         "--embedding-bits", options.head_bits, *head)
     call(program, "export", "--model", checkpoint, "-o", artifact, "--format", "genai", "--skip-check")
     return artifact
 
