@@ -112,6 +112,8 @@ def main():
     for name, otherwise in (("threads", 1), ("prompt", 64), ("tokens", 16), ("turns", 7)):
         parser.add_argument(f"--{name}", type=int, default=otherwise)
     arguments = parser.parse_args()
+    if arguments.turns < 2:
+        parser.error("--turns must be at least 2: quartiles are shown")
     make_artifacts(arguments)
     servers = {}
     for name in ("dense", "sparse"):

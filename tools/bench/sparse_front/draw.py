@@ -55,6 +55,8 @@ def time_at(points, sparsity):
 
 def name_of(row):
     sparsity = f" {row['sparsity']} %" if row["sparsity"] else f" g{row['group']}"
+    if row["sparsity"] and row["allocation"] == "uniform":
+        sparsity += " of each matrix"
     return f"{row['form']} INT{row['bits']}{sparsity}" + (", recovered" if row["training"] == "recovered" else "")
 
 
@@ -98,7 +100,8 @@ def main():
     rows = []
     for row in csv.DictReader(open(front_csv)):
         entry = {"form": row["form"], "bits": int(row["bits"]), "group": int(row["group"]), "sparsity": int(row["sparsity"]),
-                 "training": row["training"], "perplexity": float(row["perplexity"]), "bytes": float(row["bytes_per_weight"])}
+                 "training": row["training"], "allocation": row["allocation"], "perplexity": float(row["perplexity"]),
+                 "bytes": float(row["bytes_per_weight"])}
         time = time_at(times.get((entry["form"], entry["bits"]), []), entry["sparsity"])
         if time is not None:
             entry["time"] = time

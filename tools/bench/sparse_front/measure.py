@@ -1,11 +1,11 @@
 """Perplexity and bytes per weight of sparse and dense forms of one model, for the front in docs/sparse-format.md.
 
-Each form is one `edgecompress run`: SparseGPT's mask in the form's pattern, every matrix with its own share (`allocation: loss`),
-repaired by least squares (--repair says how else), GPTQ under it, for a `recovered` row a training of the blocks behind the codes, an
+Each form is one `edgecompress run`: SparseGPT's mask in the form's pattern, every matrix with its own share (--allocation uniform: all with
+the same), repaired by least squares (--repair says how else), GPTQ under it, for a `recovered` row a training of the blocks behind the codes, an
 export. Rows are appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
 
 Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--training TEXT] [--samples N] [--windows N] [--repair none]
-       [--only TEXT]
+       [--allocation uniform] [--only TEXT]
 
 --only keeps the forms whose name ("16x1 4 128 50 recovered") contains the text. `recovered` rows are trained on as many windows of
 --training, by default the calibration text, as --samples says.
@@ -19,8 +19,8 @@ import subprocess
 import tempfile
 
 SEQUENCE_LENGTH = 512
-COLUMNS = ["form", "bits", "group", "sparsity", "training", "repair", "perplexity", "dense_perplexity", "kl", "bytes_per_weight",
-           "sparse_share"]
+COLUMNS = ["form", "bits", "group", "sparsity", "training", "repair", "allocation", "perplexity", "dense_perplexity", "kl",
+           "bytes_per_weight", "sparse_share"]
 BLOCKS = ("4x1", "8x1", "16x1", "16x4")
 ONE_SHOT, RECOVERED = "one-shot", "recovered"
 # form, bits, group, sparsity, training. What decides most comes first.
@@ -28,6 +28,7 @@ FORMS = ([("dense", 8, 128, 0, ONE_SHOT)] + [("dense", 4, group, 0, ONE_SHOT) fo
          + [("unstructured", 4, 128, 50, ONE_SHOT), ("unstructured", 4, 128, 30, ONE_SHOT)]
          + [(form, 4, 128, 50, ONE_SHOT) for form in BLOCKS]
          + [(form, 8, 128, 20, ONE_SHOT) for form in ("unstructured", *BLOCKS)]
+         + [("unstructured", 8, 128, 30, training) for training in (ONE_SHOT, RECOVERED)]
          + [("unstructured", 4, 128, 50, RECOVERED), ("16x1", 4, 128, 50, RECOVERED)]
          + [(form, 4, 128, 20, ONE_SHOT) for form in ("unstructured", *BLOCKS)]
          + [("unstructured", 8, 128, 50, ONE_SHOT), ("unstructured", 4, 128, 70, ONE_SHOT)]
@@ -36,16 +37,16 @@ FORMS = ([("dense", 8, 128, 0, ONE_SHOT)] + [("dense", 4, group, 0, ONE_SHOT) fo
          + [(form, 8, 128, 50, ONE_SHOT) for form in BLOCKS])
 
 
-def steps(form, bits, group, sparsity, training, repair, samples):
+def steps(arguments, form, bits, group, sparsity, training):
     sparse = form != "dense"
     found = []
     if sparse:
-        found.append({"mask": {"method": "sparsegpt", "pattern": form, "sparsity": f"{sparsity}%", "allocation": "loss",
-                               "repair": repair}})
+        found.append({"mask": {"method": "sparsegpt", "pattern": form, "sparsity": f"{sparsity}%",
+                               "allocation": arguments.allocation, "repair": arguments.repair}})
     found.append({"quantize": {"method": "gptq", "weights": {"bits": bits, "group_size": group, "symmetric": True},
                                "embedding": {"bits": 8}, "head": {"bits": 8}}})
     if training == RECOVERED:
-        found.append({"recover": {"text": "training.txt", "samples": samples, "phases": "blocks"}})
+        found.append({"recover": {"text": "training.txt", "samples": arguments.samples, "phases": "blocks"}})
     found.append({"export": {"format": "genai-sparse", "scale_bits": 16} if sparse else {"format": "genai"}})
     return [{"id": next(iter(step)), **step} for step in found]
 
@@ -72,7 +73,7 @@ def measure(arguments, form, bits, group, sparsity, training):
         recipe.write_text(json.dumps({
             "schema": "edgecompress.recipe/v1", "name": "front",
             "calibration": {"text": "calibration.txt", "samples": arguments.samples, "sequence_length": SEQUENCE_LENGTH},
-            "steps": steps(form, bits, group, sparsity, training, arguments.repair, arguments.samples),
+            "steps": steps(arguments, form, bits, group, sparsity, training),
             "evaluate": {"text": "evaluation.txt", "window": SEQUENCE_LENGTH, "max_windows": arguments.windows}}))
         done = subprocess.run([arguments.edgecompress, "run", recipe, "--model", arguments.model, "-o", work / "out",
                                "--json", "--skip-check", "--skip-speed-test", "--threads", str(arguments.threads)],
@@ -82,8 +83,8 @@ def measure(arguments, form, bits, group, sparsity, training):
         report = json.loads(done.stdout)
         scored = [stage for stage in report["stages"] if "perplexity" in stage]
         dense, last = scored[0], scored[-1]
-        return [form, bits, group, sparsity, training, arguments.repair, last["perplexity"], dense["perplexity"],
-                last["kl_divergence_nats"], *bytes_per_weight(report, bits, group)]
+        return [form, bits, group, sparsity, training, arguments.repair, arguments.allocation, last["perplexity"],
+                dense["perplexity"], last["kl_divergence_nats"], *bytes_per_weight(report, bits, group)]
 
 
 def main():
@@ -95,22 +96,23 @@ def main():
     parser.add_argument("--windows", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repair", default="least-squares")
+    parser.add_argument("--allocation", default="loss", choices=("loss", "uniform"))
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     arguments.training = arguments.training or arguments.calibration
     known = set()
     if arguments.csv.exists():
         with arguments.csv.open() as file:
-            known = {(row["form"], int(row["bits"]), int(row["group"]), int(row["sparsity"]), row["training"])
-                     for row in csv.DictReader(file)}
+            known = {(row["form"], int(row["bits"]), int(row["group"]), int(row["sparsity"]), row["training"],
+                      row["allocation"]) for row in csv.DictReader(file)}
     else:
         arguments.csv.write_text(",".join(COLUMNS) + "\n")
     for form in FORMS:
-        if form in known or arguments.only not in " ".join(map(str, form)):
+        if (*form, arguments.allocation) in known or arguments.only not in " ".join(map(str, form)):
             continue
         row = measure(arguments, *form)
         with arguments.csv.open("a") as file:
-            file.write(",".join(str(value) for value in row[:6]) + "," + ",".join(f"{v:.6g}" for v in row[6:]) + "\n")
+            file.write(",".join(str(value) for value in row[:7]) + "," + ",".join(f"{v:.6g}" for v in row[7:]) + "\n")
         print(row, flush=True)
 
 
