@@ -70,12 +70,6 @@ std::span<const std::uint8_t> bytes_of(const at::Tensor& keep) {
           static_cast<std::size_t>(keep.numel())};
 }
 
-/// The Hessian in float with a mean diagonal of 1, so that no product leaves float's range.
-at::Tensor relative_hessian(const at::Tensor& hessian) {
-  const double mean = hessian.diagonal().mean().item<double>();
-  return (mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous();
-}
-
 MatrixView<const float> view_of(const at::Tensor& matrix) {
   return {values_of(matrix).data(), matrix.size(0), matrix.size(1), matrix.size(1)};
 }

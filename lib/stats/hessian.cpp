@@ -185,6 +185,11 @@ void CrossMoment::add(const at::Tensor& left, const at::Tensor& right) {
 
 at::Tensor CrossMoment::matrix() const { return per_token(products_, tokens_); }
 
+at::Tensor relative_hessian(const at::Tensor& hessian) {
+  const double mean = hessian.diagonal().mean().item<double>();
+  return (mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous();
+}
+
 double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
   const std::int64_t columns = difference.size(1);
   ensure(difference.scalar_type() == at::kFloat && hessian.dim() == 2 &&
@@ -193,7 +198,7 @@ double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
          "a float difference and a double Hessian of [in_features, in_features]");
   const double mean = hessian.diagonal().mean().item<double>();
   if (!(mean > 0)) return 0;
-  const at::Tensor relative = (hessian / mean).to(at::kFloat);  // no product leaves float's range
+  const at::Tensor relative = relative_hessian(hessian);
   const std::vector<Block> blocks = all_blocks(difference.size(0), columns);
   std::vector<double> energies(blocks.size());
   for_each_on_one_thread(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {

@@ -55,6 +55,9 @@ class CrossMoment {
   at::Tensor products_;  // [left, right] double, summed
 };
 
+/// A Hessian, double, as float with a mean diagonal of 1, so that no product leaves float's range.
+at::Tensor relative_hessian(const at::Tensor& hessian);
+
 /// tr(D H D^T): the output energy of a weight or of a difference of weights, per token.
 ///
 /// difference: [out_features, in_features] float; hessian: [in_features, in_features] double.

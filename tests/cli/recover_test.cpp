@@ -359,27 +359,32 @@ TEST_CASE("qat auto trains when rounding costs more than the gate, and else chan
   CHECK_FALSE(fs::exists(folder.path() / "coarse" / "untrained"));
 }
 
-TEST_CASE("a recipe that recovers exports what was trained", "[cli]") {
+/// The report of a recipe of these steps, whose text.txt are the first bytes of the calibration
+/// text.
+Json report_of(const std::string& steps, std::size_t text_bytes) {
   const TempDir folder;
   const std::string source = EDGECOMPRESS_SOURCE_DIR "/calibration/";
-  folder.write("text.txt", file_text(source + "calibration.txt").substr(0, 6000));
-  folder.write("test.ec.yaml",
-               "schema: edgecompress.recipe/v1\nname: test\nsteps:\n"
-               "  - { id: cut, prune: { score: magnitude-l2, ratio: 25% } }\n"
-               "  - { id: mask, mask: { method: magnitude, pattern: \"2:4\" } }\n"
-               "  - { id: quant, quantize: { method: rtn, weights: { group_size: 32 } } }\n"
-               "  - { id: train, recover: { text: text.txt, sequence_length: 64, epochs: 1, "
-               "scale_learning_rate: 1% } }\n"
-               "  - { id: artifact, export: { format: genai } }\n"
-               "evaluate: { text: text.txt, window: 64, max_windows: 3 }\n");
-  const std::string output = (folder.path() / "out").string();
-  const CommandRun done =
-      run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " + kDense +
-                      " -o " + output + " --keep-checkpoint --skip-speed-test --json",
-                  folder);
+  folder.write("text.txt", file_text(source + "calibration.txt").substr(0, text_bytes));
+  folder.write("test.ec.yaml", "schema: edgecompress.recipe/v1\nname: test\nsteps:\n" + steps);
+  const CommandRun done = run_command(
+      "run " + (folder.path() / "test.ec.yaml").string() + " --model " + kDense + " -o " +
+          (folder.path() / "out").string() + " --keep-checkpoint --skip-speed-test --json",
+      folder);
   INFO(done.err);
   REQUIRE(done.exit_code == 0);
-  const Json report = Json::parse(done.out);
+  return Json::parse(done.out);
+}
+
+TEST_CASE("a recipe that recovers exports what was trained", "[cli]") {
+  const Json report = report_of(
+      "  - { id: cut, prune: { score: magnitude-l2, ratio: 25% } }\n"
+      "  - { id: mask, mask: { method: magnitude, pattern: \"2:4\" } }\n"
+      "  - { id: quant, quantize: { method: rtn, weights: { group_size: 32 } } }\n"
+      "  - { id: train, recover: { text: text.txt, sequence_length: 64, epochs: 1, "
+      "scale_learning_rate: 1% } }\n"
+      "  - { id: artifact, export: { format: genai } }\n"
+      "evaluate: { text: text.txt, window: 64, max_windows: 3 }\n",
+      6000);
   std::vector<std::string> stages;
   for (const Json& stage : report.at("stages")) stages.push_back(stage.at("stage"));
   CHECK(stages == std::vector<std::string>{"dense", "pruned", "masked", "quantized", "recovered",
@@ -408,22 +413,12 @@ double block_sparsity(const Json& report) {
 }
 
 TEST_CASE("zeros that come of rounding may go in training, and are counted behind it", "[cli]") {
-  const TempDir folder;
-  const std::string source = EDGECOMPRESS_SOURCE_DIR "/calibration/";
-  folder.write("text.txt", file_text(source + "calibration.txt").substr(0, 3000));
-  folder.write("test.ec.yaml",
-               "schema: edgecompress.recipe/v1\nname: test\nsteps:\n"
-               "  - { id: quant, quantize: { method: rtn, weights: { group_size: 64 } } }\n"
-               "  - { id: train, recover: { text: text.txt, samples: 8, sequence_length: 64, "
-               "phases: blocks, block_epochs: 2 } }\n"
-               "evaluate: { text: text.txt, window: 64, max_windows: 2 }\n");
-  const CommandRun done =
-      run_command("run " + (folder.path() / "test.ec.yaml").string() + " --model " + kDense +
-                      " -o " + (folder.path() / "out").string() + " --skip-speed-test --json",
-                  folder);
-  INFO(done.err);
-  REQUIRE(done.exit_code == 0);
-  const Json report = Json::parse(done.out);
+  const Json report = report_of(
+      "  - { id: quant, quantize: { method: rtn, weights: { group_size: 64 } } }\n"
+      "  - { id: train, recover: { text: text.txt, samples: 8, sequence_length: 64, "
+      "phases: blocks, block_epochs: 2 } }\n"
+      "evaluate: { text: text.txt, window: 64, max_windows: 2 }\n",
+      3000);
   const Json& stages = report.at("stages");
   REQUIRE(stages.back().at("stage") == "recovered");
   CHECK(stages.back().at("sparsity") != stages[stages.size() - 2].at("sparsity"));
