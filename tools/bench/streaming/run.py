@@ -8,6 +8,7 @@ an eighth of the blocks, from the page cache to a folder in memory, for as many 
 Required: a peak of at most 3 GiB of resident memory, and at most 1.5 times reading, writing and packing; the exit code is 1 otherwise.
 """
 import argparse
+import json
 import os
 import pathlib
 import subprocess
@@ -22,7 +23,6 @@ from program_cost import measure, read_once, show  # noqa: E402
 
 LARGEST_MEMORY = 3 << 30
 LARGEST_RATIO = 1.5
-BLOCKS = {"7b": 32, "1b": 16, "300m": 12, "40m": 6}
 IN_MEMORY = "/dev/shm"
 PIECE = 1 << 24
 RECIPE = """schema: edgecompress.recipe/v1
@@ -69,14 +69,14 @@ def size_of(folder):
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
-def packing_seconds(arguments, total_bytes, work):
+def packing_seconds(arguments, model, work):
     """What the run takes for as many bytes where neither reading nor writing waits for a disk."""
-    part = work / "part"
-    make_model(part, arguments.size, "--blocks", str(max(1, BLOCKS[arguments.size] // 8)))
+    part, blocks = work / "part", json.loads((model / "config.json").read_text())["num_hidden_layers"]
+    make_model(part, arguments.size, "--blocks", str(max(1, blocks // 8)))
     read_once(part)
     with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         cost = run(arguments.edgecompress, part, pathlib.Path(folder), arguments.max_memory)
-    return cost.wall * total_bytes / size_of(part)
+    return cost.wall * size_of(model) / size_of(part)
 
 
 def main():
@@ -103,7 +103,7 @@ def main():
               f"wall time of the run over both: {cost.wall / (read_seconds + write_seconds):.2f}")
         good = cost.memory <= LARGEST_MEMORY
         if arguments.model is None:
-            packing = packing_seconds(arguments, size_of(model), work)
+            packing = packing_seconds(arguments, model, work)
             ratio = cost.wall / (read_seconds + write_seconds + packing)
             print(f"rounding and packing alone {packing:.1f} s; wall time of the run over all three: {ratio:.2f} "
                   f"(required {LARGEST_RATIO:.2f})")
