@@ -18,7 +18,8 @@
 namespace edgecompress {
 namespace {
 
-constexpr std::int64_t kTokensAtOnce = 4096;
+// Enough to multiply fast; few enough for the allocator to give the same memory again.
+constexpr std::int64_t kTokensAtOnce = 2048;
 
 /// A mapping of a file that has no name any more: it goes away with the mapping.
 float* map_spill_file(std::uint64_t bytes, const std::filesystem::path& folder) {
@@ -57,6 +58,10 @@ HiddenStates::HiddenStates(std::int64_t count, std::int64_t length, std::int64_t
   states_ = at::from_blob(
       data, {count, length, width}, [bytes](void* mapping) { ::munmap(mapping, bytes); },
       at::kFloat);
+}
+
+std::uint64_t HiddenStates::bytes(const HiddenStates& like, std::int64_t width) {
+  return static_cast<std::uint64_t>(like.count() * like.length() * width) * sizeof(float);
 }
 
 HiddenStates::HiddenStates(const HiddenStates& like, std::int64_t width,

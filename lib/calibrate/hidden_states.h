@@ -36,6 +36,9 @@ class HiddenStates {
   HiddenStates(const TokenWindows& windows, const at::Tensor& embedding,
                const HiddenStateStorage& storage);
 
+  /// Of activations of this width for the windows that `like` has.
+  static std::uint64_t bytes(const HiddenStates& like, std::int64_t width);
+
   std::int64_t count() const { return states_.size(0); }
   std::int64_t length() const { return states_.size(1); }
   std::int64_t hidden_size() const { return states_.size(2); }
@@ -60,7 +63,7 @@ class HiddenStates {
   bool in_file_ = false;
 };
 
-/// Windows that go through a block together: about 4096 tokens, whatever the memory, so that
+/// Windows that go through a block together: about 2048 tokens, whatever the memory, so that
 /// results do not depend on it.
 std::int64_t windows_at_once(std::int64_t length);
 

@@ -68,10 +68,16 @@ void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink&
 
 void SequentialBlock::show_mlp_activation(const BlockWeights& block, const TokenSink& sink) {
   ensure(attended_.has_value(), "the MLP's inputs to have been shown");
+  const at::Tensor& gate = block.weight(LinearKind::Gate);
+  if (HiddenStates::bytes(*attended_, gate.size(0)) <= storage_.memory_limit_bytes) {
+    activation_.emplace(HiddenStates(*attended_, gate.size(0), storage_), gate,
+                        block.weight(LinearKind::Up));
+  }
   for_each_piece(*attended_, target_.device,
                  [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
                    const at::Tensor activated = mlp_activation(
                        block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+                   if (activation_) activation_->states.windows(begin, end).copy_(activated);
                    sink(tokens_of(begin, end, activated));
                  });
 }
@@ -82,16 +88,26 @@ HiddenStates& SequentialBlock::residual(InputGroup group) {
   return *attended_;
 }
 
+/// A step may have scaled rows of up_proj since.
+bool SequentialBlock::holds_activation_of(const BlockWeights& block) const {
+  return activation_ && activation_->gate.is_same(block.weight(LinearKind::Gate)) &&
+         activation_->up.is_same(block.weight(LinearKind::Up));
+}
+
 void SequentialBlock::finish(const BlockWeights& block) {
   ensure(attended_.has_value(), "all groups to have been shown");
+  const bool held = holds_activation_of(block);
   for_each_piece(*attended_, target_.device,
                  [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
-                   const at::Tensor activated = mlp_activation(
-                       block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+                   const at::Tensor activated =
+                       held ? activation_->states.windows(begin, end).to(target_.device)
+                            : mlp_activation(block, rms_norm(attended, block.post_attention_norm,
+                                                             block.rms_norm_eps));
                    states_.windows(begin, end)
                        .copy_(attended + linear_output(block, LinearKind::Down, activated));
                    states_.release(begin, end);
                  });
+  activation_.reset();
   attended_.reset();
 }
 

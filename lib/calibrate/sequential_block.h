@@ -10,10 +10,11 @@ namespace edgecompress {
 
 /// The calibration tokens inside one decoder block. Each group of linear layers is shown its inputs
 /// after the earlier groups have their final weights ("true-sequential", arXiv 2210.17323's code),
-/// at the cost of about one and a half forward passes.
+/// at the cost of about one forward pass.
 ///
 /// What o_proj reads and the hidden states behind the attention are kept for all windows, in memory
-/// or in a file as the hidden states are.
+/// or in a file as the hidden states are; what down_proj reads is kept where memory holds it, and
+/// computed a second time otherwise, at half a forward pass more. Both give the same bytes.
 class SequentialBlock {
  public:
   /// Sees [tokens, in_features] float on the CPU: of windows_at_once() windows in order, padding
@@ -43,6 +44,7 @@ class SequentialBlock {
   void show_attention_mix(const BlockWeights& block, const TokenSink& sink);
   void show_mlp_input(const BlockWeights& block, const TokenSink& sink);
   void show_mlp_activation(const BlockWeights& block, const TokenSink& sink);
+  bool holds_activation_of(const BlockWeights& block) const;
 
   HiddenStates& states_;
   const RotaryTable& rotary_;
@@ -50,6 +52,14 @@ class SequentialBlock {
   const HiddenStateStorage storage_;
   std::optional<HiddenStates> mixed_;     ///< what o_proj reads
   std::optional<HiddenStates> attended_;  ///< hidden states behind the attention
+
+  /// What down_proj reads, and the weights that it comes from.
+  struct Activation {
+    HiddenStates states;
+    at::Tensor gate;
+    at::Tensor up;
+  };
+  std::optional<Activation> activation_;
 };
 
 }  // namespace edgecompress

@@ -61,7 +61,7 @@ struct TrainingOptions {
   ZeroPoints zero_points = ZeroPoints::Frozen;  ///< Trained: with TrainedPart::Weights only
   TrainingLoss loss = TrainingLoss::CrossEntropy;
   std::int64_t epochs = 3;
-  std::int64_t batch = 8;  ///< windows per step; gradients add up over pieces of about 4096 tokens
+  std::int64_t batch = 8;  ///< windows per step; gradients add up over pieces of about 2048 tokens
   double learning_rate = 1e-5;        ///< of weights of floating layers
   double code_learning_rate = 0.002;  ///< of weights behind codes, in steps of their grid
   double scale_learning_rate = 1e-3;  ///< of scales and norms, relative to their starting values

@@ -28,7 +28,7 @@ struct MeasuredGrids {
 /// most 256 rows are rounded, spread evenly, with a clip search by weight error.
 ///
 /// In memory: one block, the hidden states, one group's Hessian. The same for any number of
-/// threads. Cost: the text through every block one and a half times, its Hessians, and for each
+/// threads. Cost: the text through every block (SequentialBlock), its Hessians, and for each
 /// layer and grid 256 * columns^2 FLOPs in double; five forward passes of one piece. For the
 /// divergence the states of divergence_windows() for every group and block too, which go through
 /// all blocks behind theirs and the head. Throws Error{Numeric} naming the module of a weight or of

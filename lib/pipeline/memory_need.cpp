@@ -25,6 +25,8 @@ constexpr std::uint64_t kHessianCopies = 4;
 constexpr std::uint64_t kLogitCopies = 6;
 // Inside a calibrated block: the windows, what o_proj reads, the states behind the attention.
 constexpr std::uint64_t kCalibrationSets = 3;
+// What down_proj reads is kept only where a set's share of the memory holds it, never in a file.
+constexpr std::uint64_t kMemorySets = 1;
 // Beside the dense model: how both models' inputs and residual streams go together.
 constexpr std::uint64_t kCrossMoments = 2;
 // Of a trained number: itself, its gradient, two moments, the best state, one value of a step.
@@ -97,7 +99,7 @@ std::uint64_t rounding_bytes(const LlamaConfig& config, const TextSizes& texts) 
 void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts,
                std::uint64_t stages) {
   if (texts.calibration) {
-    need.state_sets += kCalibrationSets;
+    need.state_sets += kCalibrationSets + kMemorySets;
     need.states += kCalibrationSets * state_bytes(texts.calibration, config);
     need.forward = forward_bytes(config, *texts.calibration);
   }
@@ -173,7 +175,7 @@ void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
   need.hessians += kCrossMoments * widest_input(config) * widest_input(config) * kDouble;
   const auto hidden = static_cast<std::uint64_t>(config.hidden_size);
   const std::uint64_t recorded = (widest_input(config) + hidden - 1) / hidden;
-  need.state_sets += kCalibrationSets + recorded;
+  need.state_sets += kCalibrationSets + kMemorySets + recorded;
   need.states += (kCalibrationSets + recorded) * state_bytes(texts.calibration, config);
 }
 

@@ -61,10 +61,12 @@ void add_tokens(Fingerprint& fingerprint, const std::string& field,
 Fingerprint run_fingerprint(const std::string& command, const RunOptions& options,
                             const ModelFolder& model, const Recipe* recipe,
                             const WalkTexts* texts) {
+  const char* const mkl_branch = std::getenv("MKL_CBWR");
   Fingerprint fingerprint{{"edgecompress", kVersion},
                           {"program", hash_of_file("/proc/self/exe")},
                           {"LibTorch", torch_version()},
                           {"instruction set", instruction_set()},
+                          {"MKL_CBWR", mkl_branch == nullptr ? "" : mkl_branch},
                           {"command", command}};
   fingerprint.insert(fingerprint.end(), options.request.begin(), options.request.end());
   if (recipe != nullptr) fingerprint.emplace_back("recipe", recipe->source_text);

@@ -16,6 +16,8 @@ namespace edgecompress {
 namespace {
 
 constexpr std::array<double, 5> kRungs{1, 2, 5, 10, 100};
+// Rows that one thread copies at a time.
+constexpr std::int64_t kPermutedRows = 16;
 
 void ensure_hessian(const at::Tensor& hessian) {
   ensure(hessian.dim() == 2 && hessian.size(0) == hessian.size(1) && hessian.is_contiguous() &&
@@ -23,14 +25,56 @@ void ensure_hessian(const at::Tensor& hessian) {
          "a square double Hessian in main memory");
 }
 
-at::Tensor index_of(std::span<const std::int64_t> order) {
-  at::Tensor index = at::empty({static_cast<std::int64_t>(order.size())}, at::kLong);
-  std::copy(order.begin(), order.end(), index.mutable_data_ptr<std::int64_t>());
-  return index;
-}
-
 MatrixView<double> view_of(const at::Tensor& matrix) {
   return {matrix.data_ptr<double>(), matrix.size(0), matrix.size(1), matrix.size(1)};
+}
+
+/// The diagonal of a Hessian that can be inverted.
+struct DampedDiagonal {
+  std::vector<double> values;
+  double added;
+  std::vector<std::int64_t> dead_columns;
+};
+
+DampedDiagonal damped_diagonal(const at::Tensor& hessian, double damping) {
+  ensure(damping >= 0, "a damping of at least 0");
+  const std::int64_t n = hessian.size(0);
+  const double* const first = hessian.const_data_ptr<double>();
+  DampedDiagonal diagonal{std::vector<double>(static_cast<std::size_t>(n)), 0, {}};
+  double sum = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double square = first[i * (n + 1)];
+    diagonal.values[static_cast<std::size_t>(i)] = square;
+    sum += square;
+    if (square == 0) diagonal.dead_columns.push_back(i);
+  }
+  const auto live = n - static_cast<std::int64_t>(diagonal.dead_columns.size());
+  const double mean = live == 0 ? 1 : sum / static_cast<double>(live);
+  for (const std::int64_t column : diagonal.dead_columns) {
+    diagonal.values[static_cast<std::size_t>(column)] = mean;
+  }
+  diagonal.added = live == 0 ? 0 : damping * mean;
+  for (double& value : diagonal.values) value += diagonal.added;
+  return diagonal;
+}
+
+/// The Hessian with this diagonal and rows and columns in this order.
+at::Tensor permuted(const at::Tensor& hessian, std::span<const double> diagonal,
+                    std::span<const std::int64_t> order) {
+  const auto n = static_cast<std::int64_t>(order.size());
+  at::Tensor result = at::empty_like(hessian);
+  const double* const from = hessian.const_data_ptr<double>();
+  double* const to = result.mutable_data_ptr<double>();
+  parallel_for(n, kPermutedRows, at::get_num_threads(), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t source = order[static_cast<std::size_t>(i)];
+      const double* const row = from + source * n;
+      std::transform(order.begin(), order.end(), to + i * n,
+                     [row](std::int64_t column) { return row[column]; });
+      to[i * (n + 1)] = diagonal[static_cast<std::size_t>(source)];
+    }
+  });
+  return result;
 }
 
 /// Returns the lower X with flip(M)^-1 = X^T X. Then flip(X) is the upper factor of M^-1: from
@@ -65,22 +109,13 @@ void square_upper(MatrixView<const double> negated, MatrixView<const double> upp
 
 DampedHessian damp(const at::Tensor& hessian, double damping) {
   ensure_hessian(hessian);
-  ensure(damping >= 0, "a damping of at least 0");
-  DampedHessian result{hessian.clone(), 0, {}};
-  const at::Tensor diagonal = result.matrix.diagonal();  // a view
+  DampedDiagonal diagonal = damped_diagonal(hessian, damping);
+  DampedHessian result{hessian.clone(), diagonal.added, std::move(diagonal.dead_columns)};
   double* const first = result.matrix.mutable_data_ptr<double>();
   const std::int64_t n = hessian.size(0);
-  double sum = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    const double square = first[i * (n + 1)];
-    sum += square;
-    if (square == 0) result.dead_columns.push_back(i);
+    first[i * (n + 1)] = diagonal.values[static_cast<std::size_t>(i)];
   }
-  const auto live = n - static_cast<std::int64_t>(result.dead_columns.size());
-  const double mean = live == 0 ? 1 : sum / static_cast<double>(live);
-  for (const std::int64_t column : result.dead_columns) first[column * (n + 1)] = mean;
-  result.added = live == 0 ? 0 : damping * mean;
-  for (std::int64_t i = 0; i < n; ++i) first[i * (n + 1)] += result.added;
   return result;
 }
 
@@ -89,16 +124,13 @@ std::optional<InverseFactor> inverse_factor(const at::Tensor& hessian, double da
   ensure_hessian(hessian);
   ensure(std::cmp_equal(order.size(), hessian.size(0)), "an order of all columns");
   const std::vector<std::int64_t> reversed(order.rbegin(), order.rend());
-  const at::Tensor index = index_of(reversed);
   for (std::size_t rung = 0; rung < kRungs.size(); ++rung) {
     const double share = damping * kRungs[rung];
-    DampedHessian damped = damp(hessian, share);
-    at::Tensor flipped = damped.matrix.index_select(0, index).index_select(1, index);
-    damped.matrix.reset();
-    if (const auto factor = flipped_factor(std::move(flipped))) {
+    DampedDiagonal diagonal = damped_diagonal(hessian, share);
+    if (const auto factor = flipped_factor(permuted(hessian, diagonal.values, reversed))) {
       return InverseFactor{factor->to(at::kFloat).flip({0, 1}),
                            {order.begin(), order.end()},
-                           std::move(damped.dead_columns),
+                           std::move(diagonal.dead_columns),
                            share,
                            static_cast<int>(rung)};
     }

@@ -37,7 +37,7 @@ struct InverseFactor {
 ///
 /// order: a permutation of the columns.
 /// Returns nothing when the last rung failed too. The same bytes on any number of threads.
-/// Cost:   2/3 n^3 FLOPs in double and 12 n^2 bytes beside the Hessian.
+/// Cost:   2/3 n^3 FLOPs in double and 16 n^2 bytes beside the Hessian.
 std::optional<InverseFactor> inverse_factor(const at::Tensor& hessian, double damping,
                                             std::span<const std::int64_t> order);
 

@@ -23,7 +23,7 @@ struct TrainingData {
 /// Losses and gradients of a whole model, one decoder block at a time: the forward pass keeps the
 /// hidden states between the blocks, and the backward pass computes each block once more
 /// (activation checkpointing, arXiv 1604.06174). One block's matrices with their gradients are in
-/// memory at a time, and about 4096 tokens' hidden states.
+/// memory at a time, and about 2048 tokens' hidden states.
 class EndToEndPass {
  public:
   /// All must outlive the pass.

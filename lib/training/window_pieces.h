@@ -16,7 +16,7 @@ using WindowIndices = std::span<const std::int64_t>;
 /// The hidden states of some windows in their order, [windows, length, hidden_size] on the device.
 at::Tensor gathered_windows(HiddenStates& states, WindowIndices windows, at::Device device);
 
-/// Adds up body(piece) over pieces of about 4096 tokens, in order: as much as is in memory at once.
+/// Adds up body(piece) over pieces of about 2048 tokens, in order: as much as is in memory at once.
 template <typename Body>
 double sum_over_pieces(WindowIndices windows, std::int64_t length, const Body& body) {
   const auto step = static_cast<std::size_t>(windows_at_once(length));
