@@ -257,9 +257,17 @@ class BlockCompression {
       const LayerState& layer = history_.layers.at(kind);
       finished.weight(kind) = layer.weight;
       finished.activation(kind) = layer.activation;
-      if (inputs == nullptr || !inputs->hessian().defined()) continue;
-      const double energy = output_energy(layer.dense, inputs->hessian());
-      const double lost = output_energy(layer.dense - layer.weight, inputs->hessian());
+    }
+    if (inputs != nullptr && inputs->hessian().defined()) note_errors(group, inputs->hessian());
+  }
+
+  /// Of the finished layers, over the energy of the dense ones' outputs.
+  void note_errors(InputGroup group, const at::Tensor& moments) {
+    const RelativeHessian hessian = relative_hessian(moments);
+    for (const LinearKind kind : layers_of(group)) {
+      const LayerState& layer = history_.layers.at(kind);
+      const double energy = output_energy(layer.dense, hessian);
+      const double lost = output_energy(layer.dense - layer.weight, hessian);
       history_.output_errors[kind] = energy > 0 ? lost / energy : 0;
       const auto nearest = history_.nearest_errors.find(kind);
       if (nearest != history_.nearest_errors.end()) nearest->second /= energy > 0 ? energy : 1;
@@ -270,12 +278,13 @@ class BlockCompression {
   void note_nearest_errors(InputGroup group, const Step& step, const GroupInputs* inputs) {
     if (!std::holds_alternative<QuantizeStep>(step.action)) return;
     if (inputs == nullptr || !inputs->hessian().defined()) return;
+    const RelativeHessian hessian = relative_hessian(inputs->hessian());
     for (const LinearKind kind : layers_of(group)) {
       const std::string module = module_name({index_.written, kind});
       const auto* const form = std::get_if<QuantizedForm>(&context_.plan.forms.at(module));
       if (form == nullptr) continue;
       history_.nearest_errors[kind] = with_context(concat("compressing ", module), [&] {
-        return nearest_output_error(history_.layers.at(kind), inputs->hessian(), form->scheme,
+        return nearest_output_error(history_.layers.at(kind), hessian, form->scheme,
                                     context_.compute.num_threads);
       });
     }

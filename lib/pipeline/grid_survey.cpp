@@ -40,7 +40,7 @@ at::Tensor rounded(const at::Tensor& weight, const QuantScheme& grid, int num_th
 }
 
 /// The relative output error of each grid.
-std::vector<double> grid_errors(const at::Tensor& weight, const at::Tensor& hessian,
+std::vector<double> grid_errors(const at::Tensor& weight, const RelativeHessian& hessian,
                                 const std::vector<QuantScheme>& grids, int num_threads) {
   const at::Tensor rows = some_rows(weight);
   const double energy = output_energy(rows, hessian);
@@ -90,13 +90,13 @@ class GridSurvey {
     BlockGridErrors errors;
     for (const InputGroup group : kInputGroups) {
       const LayerInputs inputs = gather_inputs(tokens, group, computed, CalibrationNeed::Hessian);
+      const RelativeHessian hessian = relative_hessian(inputs.hessian);
       std::vector<double>& sums = errors[static_cast<std::size_t>(group)];
       sums.assign(grids_.size(), 0.0);
       for (const LinearKind kind : layers_of(group)) {
-        const std::vector<double> layer =
-            with_context(concat("measuring grids of ", module_name({index, kind})), [&] {
-              return grid_errors(block.weight(kind), inputs.hessian, grids_, compute_.num_threads);
-            });
+        const std::vector<double> layer = with_context(
+            concat("measuring grids of ", module_name({index, kind})),
+            [&] { return grid_errors(block.weight(kind), hessian, grids_, compute_.num_threads); });
         for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += layer[i];
       }
     }

@@ -17,17 +17,21 @@ class HeadRows {
  public:
   HeadRows(GroupInputs& inputs, const QuantScheme& scheme, const GptqOptions& options,
            int num_threads)
-      : inputs_(inputs), scheme_(scheme), options_(options), num_threads_(num_threads) {}
+      : inputs_(inputs),
+        hessian_(relative_hessian(inputs.hessian())),
+        scheme_(scheme),
+        options_(options),
+        num_threads_(num_threads) {}
 
   QuantizedMatrix round(std::span<const float> weights, std::int64_t rows) {
     const at::Tensor weight =
         at::from_blob(const_cast<float*>(weights.data()),  // only read
                       {rows, static_cast<std::int64_t>(weights.size()) / rows}, at::kFloat);
     LayerState layer{.weight = weight, .dense = weight};
-    energy_ += output_energy(weight, inputs_.hessian());
-    nearest_ += nearest_output_error(layer, inputs_.hessian(), scheme_, num_threads_);
+    energy_ += output_energy(weight, hessian_);
+    nearest_ += nearest_output_error(layer, hessian_, scheme_, num_threads_);
     layer = quantize_layer(std::move(layer), &inputs_, scheme_, options_, num_threads_);
-    lost_ += output_energy(weight - layer.weight, inputs_.hessian());
+    lost_ += output_energy(weight - layer.weight, hessian_);
     damping_rung_ = layer.damping_rung;
     fallbacks_ = layer.fallbacks;
     if (layer.clipped_share) clipped_ += *layer.clipped_share * static_cast<double>(rows);
@@ -47,6 +51,7 @@ class HeadRows {
 
  private:
   GroupInputs& inputs_;
+  const RelativeHessian hessian_;
   const QuantScheme& scheme_;
   const GptqOptions& options_;
   const int num_threads_;

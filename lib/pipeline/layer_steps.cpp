@@ -140,7 +140,7 @@ struct LayerQuantizer {
   QuantizedMatrix operator()(const AwqOptions& options) const {
     if (options.rounding == AwqRounding::Gptq) return (*this)(GptqOptions{});
     if (options.clip == AwqClip::None) return (*this)(RtnOptions{});
-    const at::Tensor hessian = relative_hessian(inputs->hessian());
+    const at::Tensor hessian = relative_hessian(inputs->hessian()).matrix;
     return quantize_output_clip(values_of(layer.weight), rows(), columns(), scheme,
                                 view_of(hessian), num_threads);
   }
@@ -201,7 +201,7 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
   return layer;
 }
 
-double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
+double nearest_output_error(const LayerState& layer, const RelativeHessian& hessian,
                             const QuantScheme& scheme, int num_threads) {
   const QuantizedMatrix nearest = quantize_rtn(values_of(layer.weight), layer.weight.size(0),
                                                layer.weight.size(1), scheme, {}, num_threads);
@@ -211,7 +211,7 @@ double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
 InputScales search_scales(const std::vector<std::pair<const LayerState*, QuantScheme>>& layers,
                           const GroupInputs& inputs, std::span<const std::int64_t> scale_of_column,
                           int num_threads) {
-  const at::Tensor hessian = relative_hessian(inputs.hessian());
+  const at::Tensor hessian = relative_hessian(inputs.hessian()).matrix;
   std::vector<ScalableLayer> scalable;
   for (const auto& [layer, scheme] : layers) {
     scalable.push_back({.weight = view_of(layer->weight), .scheme = scheme});

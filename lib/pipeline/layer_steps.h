@@ -14,6 +14,7 @@
 #include "quantize/input_scales.h"
 #include "recipe/recipe.h"
 #include "stats/damped_hessian.h"
+#include "stats/hessian.h"
 #include "weights/quantized_matrix.h"
 
 namespace edgecompress {
@@ -72,7 +73,7 @@ LayerState quantize_layer(LayerState layer, GroupInputs* inputs, const QuantSche
 
 /// tr(D H D^T) of D = dense - weight rounded to the nearest, on a grid without a search: what a
 /// method that looks at the inputs starts from.
-double nearest_output_error(const LayerState& layer, const at::Tensor& hessian,
+double nearest_output_error(const LayerState& layer, const RelativeHessian& hessian,
                             const QuantScheme& scheme, int num_threads);
 
 /// AWQ's scales for the inputs that layers share.

@@ -185,27 +185,26 @@ void CrossMoment::add(const at::Tensor& left, const at::Tensor& right) {
 
 at::Tensor CrossMoment::matrix() const { return per_token(products_, tokens_); }
 
-at::Tensor relative_hessian(const at::Tensor& hessian) {
+RelativeHessian relative_hessian(const at::Tensor& hessian) {
+  ensure(hessian.dim() == 2 && hessian.size(0) == hessian.size(1) &&
+             hessian.scalar_type() == at::kDouble,
+         "a double Hessian of [in_features, in_features]");
   const double mean = hessian.diagonal().mean().item<double>();
-  return (mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous();
+  return {(mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous(), mean};
 }
 
-double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
+double output_energy(const at::Tensor& difference, const RelativeHessian& hessian) {
   const std::int64_t columns = difference.size(1);
-  ensure(difference.scalar_type() == at::kFloat && hessian.dim() == 2 &&
-             hessian.size(0) == columns && hessian.size(1) == columns &&
-             hessian.scalar_type() == at::kDouble,
-         "a float difference and a double Hessian of [in_features, in_features]");
-  const double mean = hessian.diagonal().mean().item<double>();
-  if (!(mean > 0)) return 0;
-  const at::Tensor relative = relative_hessian(hessian);
+  ensure(difference.scalar_type() == at::kFloat && hessian.matrix.size(0) == columns,
+         "a float difference as wide as the Hessian");
+  if (!(hessian.mean_diagonal > 0)) return 0;
   const std::vector<Block> blocks = all_blocks(difference.size(0), columns);
   std::vector<double> energies(blocks.size());
   for_each_on_one_thread(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
     const Block& block = blocks[static_cast<std::size_t>(i)];
     const at::Tensor rows = difference.narrow(0, block.row, block.rows);
     const at::Tensor own = rows.narrow(1, block.column, block.columns);
-    const at::Tensor factor = relative.narrow(1, block.column, block.columns);
+    const at::Tensor factor = hessian.matrix.narrow(1, block.column, block.columns);
     // H is symmetric: what lies above a diagonal block is counted with what lies below it.
     const std::int64_t below = block.column + block.columns;
     at::Tensor product =
@@ -214,7 +213,7 @@ double output_energy(const at::Tensor& difference, const at::Tensor& hessian) {
     product.add_(at::mm(own, factor.narrow(0, block.column, block.columns)));
     energies[static_cast<std::size_t>(i)] = ordered_sum(product.mul_(own));
   });
-  return mean * std::accumulate(energies.begin(), energies.end(), 0.0);
+  return hessian.mean_diagonal * std::accumulate(energies.begin(), energies.end(), 0.0);
 }
 
 }  // namespace edgecompress

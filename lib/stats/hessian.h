@@ -55,13 +55,18 @@ class CrossMoment {
   at::Tensor products_;  // [left, right] double, summed
 };
 
-/// A Hessian, double, as float with a mean diagonal of 1, so that no product leaves float's range.
-at::Tensor relative_hessian(const at::Tensor& hessian);
+/// A Hessian over its mean diagonal, so that no product in float leaves its range.
+struct RelativeHessian {
+  at::Tensor matrix;         ///< [in_features, in_features] float, contiguous
+  double mean_diagonal = 0;  ///< not divided by when it is 0
+};
+
+RelativeHessian relative_hessian(const at::Tensor& hessian);
 
 /// tr(D H D^T): the output energy of a weight or of a difference of weights, per token.
 ///
-/// difference: [out_features, in_features] float; hessian: [in_features, in_features] double.
+/// difference: [out_features, in_features] float.
 /// Products in float, added up in double. Cost: rows * in_features^2 FLOPs.
-double output_energy(const at::Tensor& difference, const at::Tensor& hessian);
+double output_energy(const at::Tensor& difference, const RelativeHessian& hessian);
 
 }  // namespace edgecompress

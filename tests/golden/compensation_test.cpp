@@ -59,7 +59,7 @@ class Golden {
   at::Tensor keep() const { return get("keep").to(at::kBool); }
 
   double error_of(const at::Tensor& changed) const {
-    return output_energy(changed - weight(), hessian());
+    return output_energy(changed - weight(), relative_hessian(hessian()));
   }
 
  private:

@@ -49,12 +49,13 @@ TEST_CASE("GPTQ on odd inputs is finite and loses no more than rounding to the n
     const at::Tensor weight = at::randn({24, kColumns});
     GroupInputs inputs(inputs_of(odd.tokens));
     const LayerState layer{.weight = weight, .dense = weight};
-    const double nearest = nearest_output_error(layer, inputs.hessian(), scheme, 1);
+    const double nearest =
+        nearest_output_error(layer, relative_hessian(inputs.hessian()), scheme, 1);
     const LayerState rounded = quantize_layer(layer, &inputs, scheme, GptqOptions{}, 1);
     CHECK(at::isfinite(rounded.weight).all().item<bool>());
     CHECK(rounded.fallbacks.empty());
     CHECK(rounded.damping_rung.has_value());
-    CHECK(output_energy(weight - rounded.weight, inputs.hessian()) < nearest);
+    CHECK(output_energy(weight - rounded.weight, relative_hessian(inputs.hessian())) < nearest);
   }
 }
 
@@ -66,8 +67,8 @@ TEST_CASE("the nearest error is that of rounding to the nearest, whatever the me
   const LayerState layer{.weight = weight, .dense = weight};
   GroupInputs inputs(inputs_of(at::randn({kTokens, kColumns})));
   const LayerState rounded = quantize_layer(layer, nullptr, scheme, RtnOptions{}, 1);
-  CHECK(nearest_output_error(layer, inputs.hessian(), scheme, 1) ==
-        output_energy(weight - rounded.weight, inputs.hessian()));
+  CHECK(nearest_output_error(layer, relative_hessian(inputs.hessian()), scheme, 1) ==
+        output_energy(weight - rounded.weight, relative_hessian(inputs.hessian())));
 }
 
 }  // namespace
