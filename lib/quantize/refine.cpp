@@ -15,6 +15,8 @@ namespace {
 
 // Rows that share each row of the Hessian while it is in the cache.
 constexpr std::int64_t kTileRows = 96;
+// Closer than this to the best value, in steps, a code is the nearest whatever rounding does.
+constexpr float kSurelyNearest = 0.49F;
 
 struct Problem {
   MatrixView<const float> weight;
@@ -148,10 +150,11 @@ class Tile {
     const float* const row = problem_.hessian.row(column);
     const std::int64_t group = column / length_;
     for (std::int64_t r = 0; r < rows_; ++r) {
-      if (!problem_.may_change(begin_ + r, column)) continue;
-      float& code = view(codes_).row(r)[column];
       float* const gradient = view(gradient_).row(r);
       const float scale = scales_[static_cast<std::size_t>(r * groups_ + group)];
+      if (std::abs(gradient[column]) < kSurelyNearest * row[column] * std::abs(scale)) continue;
+      if (!problem_.may_change(begin_ + r, column)) continue;
+      float& code = view(codes_).row(r)[column];
       const float wanted = code - gradient[column] / row[column] / scale;
       if (!std::isfinite(wanted)) continue;
       const float better =
