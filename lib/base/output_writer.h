@@ -16,4 +16,8 @@ struct OutputWriter {
 /// The run that holds the lock of an output, "<target>.lock"; nothing when none does.
 std::optional<OutputWriter> writer_of(const std::filesystem::path& target);
 
+/// True when the last run that wrote the output left its lock behind: it was killed, or its machine
+/// stopped. Every other end deletes it.
+bool was_killed(const std::filesystem::path& target);
+
 }  // namespace edgecompress

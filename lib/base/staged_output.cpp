@@ -158,6 +158,11 @@ std::optional<OutputWriter> writer_of(const fs::path& target) {
   return writer;
 }
 
+bool was_killed(const fs::path& target) {
+  std::error_code error;
+  return fs::exists(resolved(target).string() + ".lock", error) && !writer_of(target);
+}
+
 fs::path staging_place(const fs::path& target) { return resolved(target).string() + ".partial"; }
 
 StagedFile::StagedFile(fs::path path, std::uint64_t expected_bytes) : path_(std::move(path)) {

@@ -46,11 +46,14 @@ TEST_CASE("a killed run goes on behind its last finished block with the same byt
   INFO(resumed.err);
   REQUIRE(resumed.exit_code == 0);
   CHECK(contains(resumed.err, "had finished decoder block 2 of 4"));
+  CHECK(contains(resumed.err, "the run before was killed"));
   CHECK_FALSE(fs::exists(killed.output() + ".partial"));
   CHECK_FALSE(fs::exists(killed.output() + ".lock"));
   const fs::path whole = killed.model().parent_path() / "whole";
   fs::rename(killed.output(), whole);
-  REQUIRE(killed.run().exit_code == 0);
+  const CommandRun undisturbed = killed.run();
+  REQUIRE(undisturbed.exit_code == 0);
+  CHECK_FALSE(contains(undisturbed.err, "was killed"));
   for (const fs::directory_entry& file : fs::directory_iterator(whole)) {
     const std::string name = file.path().filename().string();
     if (name == "report.json" || name == "edgecompress.manifest.json") continue;

@@ -73,8 +73,12 @@ RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& 
   return options;
 }
 
-/// Says on stderr what an interrupted run had done.
+/// Says on stderr how an interrupted run ended and what it had done.
 void print_interrupted(const cli::OutputFlags& output) {
+  if (was_killed(output.output)) {
+    std::cerr << "the run before was killed; if memory ran out, give a smaller --max-memory"
+              << std::endl;
+  }
   const std::optional<std::string> unit = interrupted_unit(output.output);
   if (!unit || resume_mode(output) != ResumeMode::Auto || writer_of(output.output)) return;
   std::cerr << "an interrupted run had finished " << *unit << " ("
