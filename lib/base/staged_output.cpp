@@ -148,7 +148,7 @@ void refuse_foreign_staging(const fs::path& place) {
 
 std::optional<OutputWriter> writer_of(const fs::path& target) {
   const fs::path lock_path = resolved(target).string() + ".lock";
-  const int lock = ::open(lock_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int lock = ::open(lock_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (lock < 0) return std::nullopt;
   const bool held = ::flock(lock, LOCK_SH | LOCK_NB) != 0;
   ::close(lock);
@@ -160,7 +160,7 @@ std::optional<OutputWriter> writer_of(const fs::path& target) {
 
 bool was_killed(const fs::path& target) {
   std::error_code error;
-  return fs::exists(resolved(target).string() + ".lock", error) && !writer_of(target);
+  return fs::is_regular_file(resolved(target).string() + ".lock", error) && !writer_of(target);
 }
 
 fs::path staging_place(const fs::path& target) { return resolved(target).string() + ".partial"; }

@@ -1,7 +1,9 @@
 #include "pipeline/run_fingerprint.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 
 #include <sys/stat.h>
 
@@ -28,7 +30,10 @@ std::string hash_of_file(const fs::path& path) {
 std::string shard_identity(const fs::path& path) {
   const MappedFile file(path);
   struct stat status{};
-  ensure(::stat(path.c_str(), &status) == 0, "a shard that was opened");
+  if (::stat(path.c_str(), &status) != 0) {
+    throw Error(ErrorKind::Missing, "F-OPEN",
+                concat("cannot read ", path.string(), ": ", std::strerror(errno)));
+  }
   const std::span<const std::byte> bytes = file.bytes();
   Sha256 hash;
   hash.add(bytes.first(std::min(bytes.size(), kHashedEnd)));
