@@ -18,7 +18,7 @@ namespace {
   throw Error(ErrorKind::Missing, "F-OPEN", concat("cannot read ", path.string(), ": ", why));
 }
 
-std::int64_t modified_ns(const struct stat& status) {
+std::int64_t modification_time(const struct stat& status) {
   return static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
 }
 
@@ -33,7 +33,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     ::close(descriptor_);
     fail_missing(path, "it is not a regular file");
   }
-  modified_ns_ = modified_ns(status);
+  modified_ns_ = modification_time(status);
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size == 0) return;  // an empty mapping does not exist
   void* const data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor_, 0);
@@ -70,7 +70,7 @@ void MappedFile::ensure_unchanged() const {
   struct stat status{};
   const bool same = ::fstat(descriptor_, &status) == 0 &&
                     static_cast<std::size_t>(status.st_size) == bytes_.size() &&
-                    modified_ns(status) == modified_ns_;
+                    modification_time(status) == modified_ns_;
   if (!same) {
     throw Error(ErrorKind::Io, "S38",
                 concat(path_.string(), " changed while it was being read; nothing was published"));

@@ -23,6 +23,9 @@ class MappedFile {
   /// The whole file. Valid as long as this object lives.
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  /// The modification time at opening, in nanoseconds since 1970.
+  std::int64_t modified_ns() const { return modified_ns_; }
+
   /// Lets the kernel take back the pages wholly inside `part`, which must be a part of bytes().
   void drop(std::span<const std::byte> part) const;
 

@@ -112,6 +112,8 @@ bool is_file_at(int descriptor, const fs::path& path) {
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
+fs::path lock_of(const fs::path& target) { return target.string() + ".lock"; }
+
 /// writer_of() holds a shared lock for a moment, which is no reason to refuse a run.
 bool locked_exclusively(int lock) {
   constexpr int kTries = 3;
@@ -147,7 +149,7 @@ void refuse_foreign_staging(const fs::path& place) {
 }  // namespace
 
 std::optional<OutputWriter> writer_of(const fs::path& target) {
-  const fs::path lock_path = resolved(target).string() + ".lock";
+  const fs::path lock_path = lock_of(resolved(target));
   const int lock = ::open(lock_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (lock < 0) return std::nullopt;
   const bool held = ::flock(lock, LOCK_SH | LOCK_NB) != 0;
@@ -160,7 +162,7 @@ std::optional<OutputWriter> writer_of(const fs::path& target) {
 
 bool was_killed(const fs::path& target) {
   std::error_code error;
-  return fs::is_regular_file(resolved(target).string() + ".lock", error) && !writer_of(target);
+  return fs::is_regular_file(lock_of(resolved(target)), error) && !writer_of(target);
 }
 
 fs::path staging_place(const fs::path& target) { return resolved(target).string() + ".partial"; }
@@ -248,7 +250,7 @@ StagedFolder::StagedFolder(const fs::path& target, const std::vector<fs::path>& 
 }
 
 void StagedFolder::take_lock() {
-  const fs::path lock_path = target_.string() + ".lock";
+  const fs::path lock_path = lock_of(target_);
   while (lock_ < 0) {
     lock_ = ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (lock_ < 0) fail_output(target_, std::strerror(errno));
@@ -268,7 +270,7 @@ void StagedFolder::take_lock() {
 
 void StagedFolder::release_lock() {
   std::error_code ignored;
-  fs::remove(target_.string() + ".lock", ignored);
+  fs::remove(lock_of(target_), ignored);
   ::close(std::exchange(lock_, -1));
 }
 

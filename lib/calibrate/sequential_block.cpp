@@ -6,6 +6,15 @@
 #include "tensor/aten.h"
 
 namespace edgecompress {
+namespace {
+
+/// What down_proj reads. attended: the hidden states behind the attention.
+at::Tensor activation_behind(const BlockWeights& block, const at::Tensor& attended) {
+  return mlp_activation(block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+}
+
+}  // namespace
+
 SequentialBlock::SequentialBlock(HiddenStates& states, const RotaryTable& rotary,
                                  const ComputeTarget& target, const HiddenStateStorage& storage)
     : states_(states), rotary_(rotary), target_(target), storage_(storage) {}
@@ -75,8 +84,7 @@ void SequentialBlock::show_mlp_activation(const BlockWeights& block, const Token
   }
   for_each_piece(*attended_, target_.device,
                  [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
-                   const at::Tensor activated = mlp_activation(
-                       block, rms_norm(attended, block.post_attention_norm, block.rms_norm_eps));
+                   const at::Tensor activated = activation_behind(block, attended);
                    if (activation_) activation_->states.windows(begin, end).copy_(activated);
                    sink(tokens_of(begin, end, activated));
                  });
@@ -101,8 +109,7 @@ void SequentialBlock::finish(const BlockWeights& block) {
                  [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
                    const at::Tensor activated =
                        held ? activation_->states.windows(begin, end).to(target_.device)
-                            : mlp_activation(block, rms_norm(attended, block.post_attention_norm,
-                                                             block.rms_norm_eps));
+                            : activation_behind(block, attended);
                    states_.windows(begin, end)
                        .copy_(attended + linear_output(block, LinearKind::Down, activated));
                    states_.release(begin, end);

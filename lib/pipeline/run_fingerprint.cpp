@@ -1,11 +1,7 @@
 #include "pipeline/run_fingerprint.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
-
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
@@ -20,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kHashedEnd = std::size_t{1} << 20;
+constexpr std::int64_t kNanoseconds = 1'000'000'000;  // of a second
 
 std::string hash_of_file(const fs::path& path) {
   const MappedFile file(path);
@@ -29,17 +26,12 @@ std::string hash_of_file(const fs::path& path) {
 /// The first MiB holds the header of most shards; a header that is longer shows in the tensors too.
 std::string shard_identity(const fs::path& path) {
   const MappedFile file(path);
-  struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) {
-    throw Error(ErrorKind::Missing, "F-OPEN",
-                concat("cannot read ", path.string(), ": ", std::strerror(errno)));
-  }
   const std::span<const std::byte> bytes = file.bytes();
   Sha256 hash;
   hash.add(bytes.first(std::min(bytes.size(), kHashedEnd)));
   hash.add(bytes.last(std::min(bytes.size(), kHashedEnd)));
-  return concat(bytes.size(), " bytes, modified ", status.st_mtim.tv_sec, ".",
-                status.st_mtim.tv_nsec, ", ends ", hash.hex_digest());
+  return concat(bytes.size(), " bytes, modified ", file.modified_ns() / kNanoseconds, ".",
+                file.modified_ns() % kNanoseconds, ", ends ", hash.hex_digest());
 }
 
 }  // namespace
