@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file_hash.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/version.h"
@@ -14,6 +15,7 @@
 #include "pipeline/tokenizer_warnings.h"
 #include "report/html_report.h"
 #include "report/model_card.h"
+#include "verify/input_manifest.h"
 #include "verify/manifest.h"
 
 namespace edgecompress {
@@ -80,8 +82,14 @@ ExportOptions export_options(const ExportStep& step, int num_threads) {
   return exporting;
 }
 
-Report report_of_input(const ModelFolder& model, const std::string& command) {
+Report report_of_input(const ModelFolder& model, const std::string& command,
+                       const RunOptions& options, const Progress& progress) {
   Report report;
+  if (!options.input_manifest.empty()) {
+    check_input_hashes(options.model, options.input_manifest, options.compute.num_threads,
+                       progress);
+    report.input_manifest_sha256 = sha256_of_file(MappedFile(options.input_manifest));
+  }
   report.warnings = folder_warnings(model);
   report.tool_version = kVersion;
   report.command = command;
@@ -123,13 +131,13 @@ Report run_export(const ExportOptions& wanted, const RunOptions& options,
   const ExportOptions exporting = with_operator_library(wanted);
   const ModelFolder model = ModelFolder::open(options.model);
   StagedFolder output(options.output, {options.model}, options.existing, Leftovers::Keep);
+  Report report = report_of_input(model, "export", options, progress);
   // An export has no parts to go on with; the journal keeps it from deleting another run's.
   const RunJournal journal(output, run_fingerprint("export", options, model, nullptr, nullptr),
                            options.resume);
   const OnnxArtifact artifact = export_onnx(model, exporting, output, "", progress);
   clock.finish_stage("export");
 
-  Report report = report_of_input(model, "export");
   add_export_warnings(report, model, exporting, artifact);
   ArtifactReport checked;
   if (options.artifact_check == ArtifactCheck::Run) {

@@ -41,7 +41,9 @@ void publish_with_report(StagedFolder& output, const Report& report,
 void add_export_warnings(Report& report, const ModelFolder& model, const ExportOptions& exporting,
                          const OnnxArtifact& artifact);
 
-/// The parts of a report that describe the input.
-Report report_of_input(const ModelFolder& model, const std::string& command);
+/// The parts of a report that describe the input. Refuses a model that is not the one of
+/// options.input_manifest, as check_input_hashes does.
+Report report_of_input(const ModelFolder& model, const std::string& command,
+                       const RunOptions& options, const Progress& progress);
 
 }  // namespace edgecompress

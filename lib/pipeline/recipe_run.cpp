@@ -137,6 +137,7 @@ class RecipeRun {
         model_((check_texts(recipe), ModelFolder::open(options.model))),
         plan_(plan_walk(model_, recipe)),
         output_(options.output, {options.model}, options.existing, Leftovers::Keep),
+        report_(report_of_input(model_, command, options, progress)),
         texts_(read_texts(recipe, plan_, model_, text_warnings_)),
         compute_(options.compute),
         journal_(output_, run_fingerprint(command, options, model_, &recipe, &texts_.walk),
@@ -150,9 +151,8 @@ class RecipeRun {
     compute_.storage = storage_within(budget, need);
   }
 
-  Report run(const std::string& command) {
+  Report run() {
     survey();
-    report_ = report_of_input(model_, command);
     std::vector<std::string>& warnings = report_.warnings;
     warnings.insert(warnings.end(), plan_.warnings.begin(), plan_.warnings.end());
     warnings.insert(warnings.end(), text_warnings_.begin(), text_warnings_.end());
@@ -411,6 +411,7 @@ class RecipeRun {
   const ModelFolder model_;
   WalkPlan plan_;
   StagedFolder output_;
+  Report report_;
   std::vector<std::string> text_warnings_;  // before texts_, whose reading fills it
   const RunTexts texts_;
   EvaluationOptions compute_;
@@ -421,7 +422,6 @@ class RecipeRun {
   std::map<std::string, std::string> artifact_files_;
   std::optional<DecoderSpeed> dense_speed_;
   std::optional<DecoderSpeed> artifact_speed_;
-  Report report_;
 };
 
 }  // namespace
@@ -430,7 +430,7 @@ Report run_recipe(const Recipe& recipe, const std::string& command, const RunOpt
                   const Progress& progress) {
   RecipeRun run(recipe, command, options, progress);
   try {
-    return run.run(command);
+    return run.run();
   } catch (const Error& error) {
     run.give_up_after(error);
     throw;

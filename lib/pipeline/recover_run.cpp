@@ -78,11 +78,11 @@ class RecoverRun {
         training_(resolve_training(request.choice, model_, teacher_.get())),
         forms_(stored_forms(model_)),
         output_(options.output, inputs(), options.existing, Leftovers::Keep),
+        report_(report_of_input(model_, "recover", options, progress)),
         texts_(read_texts(request, model_)),
         journal_(output_, fingerprint(), options.resume) {}
 
   Report run() {
-    report_ = report_of_input(model_, "recover");
     clock_.finish_stage("prepare");
     train();
     describe_tensors();
@@ -187,11 +187,11 @@ class RecoverRun {
   const TrainingOptions training_;
   const std::map<std::string, StoredForm, std::less<>> forms_;
   StagedFolder output_;
+  Report report_;
   const RecoverTexts texts_;
   RunJournal journal_;
   std::unique_ptr<const ModelFolder> trained_;
   std::map<std::string, std::string> files_;
-  Report report_;
 };
 
 }  // namespace

@@ -19,6 +19,7 @@ enum class GateFailure { Publish, Discard };
 /// and when training is stopped.
 struct RunOptions {
   std::filesystem::path model;
+  std::filesystem::path input_manifest;  ///< that the model's files must be in; empty: none
   std::filesystem::path output;
   ExistingOutput existing = ExistingOutput::Refuse;
   EvaluationOptions compute;

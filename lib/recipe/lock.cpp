@@ -4,8 +4,9 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/file_hash.h"
 #include "base/mapped_file.h"
-#include "base/sha256.h"
+#include "llama/folder_files.h"
 #include "recipe/document.h"
 #include "recipe/merge.h"
 #include "recipe/yaml_text.h"
@@ -15,36 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Files of a model folder that edgecompress reads, by name.
-std::vector<std::string> model_files(const fs::path& model) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator entry(model, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    const bool read = name == "config.json" || name == "tokenizer.json" ||
-                      name == "model.safetensors.index.json" || name.ends_with(".safetensors");
-    if (read) names.push_back(name);
-  }
-  if (error) {
-    throw Error(ErrorKind::Missing, "F-OPEN",
-                concat("cannot read the folder ", model.string(), ": ", error.message()));
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-std::string sha256_of(const fs::path& path) {
-  const MappedFile file(path);
-  Sha256 hash;
-  constexpr std::size_t kPiece = std::size_t{1} << 24;  // given back at once: a model is large
-  for (std::size_t at = 0; at < file.bytes().size(); at += kPiece) {
-    const auto piece = file.bytes().subspan(at, std::min(kPiece, file.bytes().size() - at));
-    hash.add(piece);
-    file.drop(piece);
-  }
-  return hash.hex_digest();
-}
+std::string sha256_of(const fs::path& path) { return sha256_of_file(MappedFile(path)); }
 
 std::vector<fs::path> texts_of(const Recipe& recipe) {
   std::vector<fs::path> texts;
@@ -175,7 +147,7 @@ std::string locked_recipe(const Recipe& recipe, const fs::path& model, const fs:
   move_texts(root, recipe, folder);
   std::string out = yaml_text(root);
   out += concat("lock:\n  edgecompress: ", EDGECOMPRESS_VERSION, "\n  model:\n");
-  for (const std::string& name : model_files(model)) {
+  for (const std::string& name : computed_files(model)) {
     out += locked_file(name, sha256_of(model / name));
   }
   const std::vector<fs::path> texts = texts_of(recipe);
@@ -195,7 +167,7 @@ void check_lock(const Recipe& recipe, const fs::path& model) {
         concat("\n  edgecompress: this is ", EDGECOMPRESS_VERSION, ", locked ", lock.edgecompress);
   }
   for (const LockedFile& file : lock.model) differences += difference(model / file.file, file);
-  for (const std::string& name : model_files(model)) {
+  for (const std::string& name : computed_files(model)) {
     const bool known = std::any_of(lock.model.begin(), lock.model.end(),
                                    [&](const LockedFile& file) { return file.file == name; });
     if (!known) differences += concat("\n  ", name, ": not in the lock");

@@ -298,6 +298,9 @@ Report read_report(std::string_view text, const std::string& source) {
   out.command = in.text("command");
   out.model_name = in.object("model").text("name");
   out.model_config_sha256 = in.object("model").text("config_sha256");
+  if (in.object("model").has("input_manifest_sha256")) {
+    out.input_manifest_sha256 = in.object("model").text("input_manifest_sha256");
+  }
   if (in.has("recipe")) {
     out.recipe = in.object("recipe").text("text");
     out.recipe_sha256 = in.object("recipe").text("sha256");

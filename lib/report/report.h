@@ -180,7 +180,8 @@ struct Report {
   std::string command;     ///< "run", "prune", ...
   std::string model_name;  ///< the folder's name
   std::string model_config_sha256;
-  std::string recipe;  ///< the effective recipe's text; empty without one
+  std::string input_manifest_sha256;  ///< that the model's files were compared with; empty: none
+  std::string recipe;                 ///< the effective recipe's text; empty without one
   std::string recipe_sha256;
   std::int64_t parameters_before = 0;
   std::int64_t parameters_after = 0;

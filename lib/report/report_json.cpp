@@ -268,6 +268,9 @@ nlohmann::ordered_json report_json(const Report& report) {
   out["command"] = text(report.command);
   out["model"] = {{"name", text(report.model_name)},
                   {"config_sha256", text(report.model_config_sha256)}};
+  if (!report.input_manifest_sha256.empty()) {
+    out["model"]["input_manifest_sha256"] = text(report.input_manifest_sha256);
+  }
   if (!report.recipe.empty()) {
     out["recipe"] = {{"text", text(report.recipe)}, {"sha256", text(report.recipe_sha256)}};
   }

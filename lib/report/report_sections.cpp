@@ -170,6 +170,7 @@ ReportTable origin_section(const Report& report) {
   add_row(table, "edgecompress", report.tool_version);
   add_row(table, "instruction set", report.environment.instruction_set);
   add_row(table, "model config, SHA-256", report.model_config_sha256);
+  add_row(table, "list of input files, SHA-256", report.input_manifest_sha256);
   return table;
 }
 

@@ -1,12 +1,12 @@
 #include "verify/verify_folder.h"
 
 #include <algorithm>
-#include <mutex>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file_hash.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
@@ -14,6 +14,7 @@
 #include "llama/model_folder.h"
 #include "llama/weight_layout.h"
 #include "onnx_export/export_model.h"
+#include "verify/hashed_bytes.h"
 #include "verify/manifest.h"
 
 namespace edgecompress {
@@ -23,7 +24,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kLargestText = std::uint64_t{256} << 20;
-constexpr std::size_t kHashedAtOnce = std::size_t{16} << 20;
 constexpr const char* kReportName = "report.json";
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kGraphName = "model.onnx";
@@ -32,43 +32,6 @@ void refuse_no_folder(const fs::path& path) {
   std::error_code ignored;  // a path that cannot be followed leads to no folder
   if (fs::is_directory(path, ignored)) return;
   throw Error(ErrorKind::Missing, "F-OPEN", concat(path.string(), " is not a folder"));
-}
-
-/// What has been hashed of all files, by several threads.
-class HashedBytes {
- public:
-  HashedBytes(std::uint64_t total, const Progress& progress)
-      : total_mib_(mib_of(total)), progress_(progress) {}
-
-  void add(std::size_t bytes) {
-    const std::lock_guard lock(mutex_);
-    done_ += bytes;
-    progress_({.stage = "hash MiB", .done = mib_of(done_), .total = total_mib_});
-  }
-
- private:
-  static std::int64_t mib_of(std::uint64_t bytes) {
-    return static_cast<std::int64_t>((bytes + (std::uint64_t{1} << 20) - 1) >> 20);
-  }
-
-  const std::int64_t total_mib_;
-  const Progress& progress_;
-  std::mutex mutex_;
-  std::uint64_t done_ = 0;
-};
-
-/// Pages are given back behind the hash: a folder may be larger than the memory.
-std::string hash_of(const MappedFile& file, HashedBytes& hashed) {
-  Sha256 hash;
-  std::span<const std::byte> rest = file.bytes();
-  while (!rest.empty()) {
-    const std::span<const std::byte> piece = rest.first(std::min(kHashedAtOnce, rest.size()));
-    hash.add(piece);
-    file.drop(piece);
-    rest = rest.subspan(piece.size());
-    hashed.add(piece.size());
-  }
-  return hash.hex_digest();
 }
 
 class Verifier {
@@ -146,7 +109,7 @@ class Verifier {
             "V3", name,
             concat("has ", file.bytes().size(), " bytes; the manifest says ", entry.size_bytes)};
       }
-      const std::string hash = hash_of(file, hashed);
+      const std::string hash = sha256_of_file(file, [&](std::size_t bytes) { hashed.add(bytes); });
       if (hash == entry.sha256) return std::nullopt;
       return VerifyProblem{"V4", name,
                            concat("has the SHA-256 ", hash, "; the manifest says ", entry.sha256)};

@@ -6,6 +6,7 @@ command must afterwards, undisturbed, give the bytes of a run that nobody distur
 
 import argparse
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -297,6 +298,39 @@ def truncated(faults):
         code, text = faults.run(command=["quantize", "--model", str(model), "-o", str(output)])
         expect(code == EXIT["malformed"] and not output.exists(), text)
     return "exit 65"
+
+
+@row("F17", "a bit of a weight flipped, with --input-manifest")
+def flipped_bit(faults):
+    model = model_copy(faults)
+    names = ["config.json", "model.safetensors", "tokenizer.json"]
+    names = [name for name in names if (model / name).exists()]
+    manifest = faults.output().with_suffix(".sha256")
+    lines = [f"{hashlib.sha256((model / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    manifest.write_text("".join(lines))
+
+    def quantize(manifest):
+        output = faults.output()
+        code, text = faults.run(command=["quantize", "--model", str(model), "-o", str(output),
+                                         "--input-manifest", str(manifest)])
+        return code, text, output
+
+    code, text, output = quantize(manifest)
+    expect(code == 0, text)
+    told = json.loads((output / "report.json").read_text())["model"]["input_manifest_sha256"]
+    expect(told == hashlib.sha256(manifest.read_bytes()).hexdigest(), told)
+    shard = model / "model.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-100] ^= 1
+    shard.write_bytes(data)
+    code, text, output = quantize(manifest)
+    expect(code == EXIT["malformed"] and "I-HASH" in text and "model.safetensors" in text, text)
+    expect("config.json" not in text and not output.exists(), text)
+    manifest.write_text(lines[0])
+    code, text, output = quantize(manifest)
+    expect(code == EXIT["malformed"] and "model.safetensors: not listed" in text, text)
+    expect(not output.exists(), "something was published")
+    return "exit 65 before any work; the report names the list"
 
 
 @row("F18", "a shard is made shorter, or rewritten, during the run")

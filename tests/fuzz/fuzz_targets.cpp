@@ -12,7 +12,7 @@
 #include "resume/run_journal.h"
 #include "support/temp_dir.h"
 #include "tokenizer/tokenizer.h"
-#include "verify/manifest.h"
+#include "verify/input_manifest.h"
 
 namespace edgecompress {
 namespace {
@@ -51,7 +51,7 @@ std::vector<FuzzTarget> fuzz_targets() {
           {"tokenizer", read_tokenizer},
           {"recipe", [](std::string_view input) { parse_recipe(std::string(input), "input"); }},
           {"journal", [](std::string_view input) { parse_journal(input, "input"); }},
-          {"manifest", [](std::string_view input) { parse_manifest(input, "input"); }},
+          {"manifest", [](std::string_view input) { parse_input_hashes(input, "input"); }},
           {"graph", read_graph}};
 }
 

@@ -123,7 +123,9 @@ TEST_CASE("a report's keys have a fixed order", "[report]") {
 TEST_CASE("a report's JSON holds every number where its name says", "[report]") {
   const Json json = report_json(sample_report());
   CHECK(json["nonfinite"] == false);
-  CHECK(json["model"] == Json({{"name", "mini-llama"}, {"config_sha256", "c0ffee"}}));
+  CHECK(json["model"] == Json({{"name", "mini-llama"},
+                               {"config_sha256", "c0ffee"},
+                               {"input_manifest_sha256", "decade"}}));
   CHECK(json["recipe"] == Json({{"text", "name: x\n"}, {"sha256", "facade"}}));
   CHECK(json["totals"]["parameters_before"] == 1'235'814'400);
   CHECK(json["totals"]["parameters_after"] == 1'041'000'000);

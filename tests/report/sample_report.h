@@ -11,6 +11,7 @@ inline Report sample_report() {
   report.command = "run";
   report.model_name = "mini-llama";
   report.model_config_sha256 = "c0ffee";
+  report.input_manifest_sha256 = "decade";
   report.recipe = "name: x\n";
   report.recipe_sha256 = "facade";
   report.parameters_before = 1'235'814'400;

@@ -62,6 +62,7 @@ RunOptions run_options(const cli::OutputFlags& output, const cli::ComputeFlags& 
                        const cli::GateFlags& gates = {}) {
   RunOptions options;
   options.model = output.model;
+  options.input_manifest = output.input_manifest;
   options.output = output.output;
   options.existing = output.overwrite ? ExistingOutput::Replace : ExistingOutput::Refuse;
   options.compute = compute_options(compute);

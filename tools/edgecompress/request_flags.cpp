@@ -7,7 +7,8 @@
 namespace edgecompress::cli {
 namespace {
 
-constexpr std::array<std::string_view, 27> kNeutral{"--model",
+constexpr std::array<std::string_view, 28> kNeutral{"--model",
+                                                    "--input-manifest",
                                                     "--output",
                                                     "-o",
                                                     "--overwrite",

@@ -52,6 +52,9 @@ void add_output_flags(CLI::App& command, OutputFlags& flags) {
       .add_option("--model", flags.model,
                   "Llama folder: config.json, *.safetensors, tokenizer.json")
       ->required();
+  command.add_option("--input-manifest", flags.input_manifest,
+                     "refuse a model whose files are not those listed here with their SHA-256: "
+                     "lines of sha256sum, or edgecompress.manifest.json");
   command.add_option("-o,--output", flags.output, "folder to write; appears only when complete")
       ->required();
   command.add_flag("--overwrite", flags.overwrite,

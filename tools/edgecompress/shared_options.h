@@ -36,6 +36,7 @@ void add_memory_flag(CLI::App& command, ComputeFlags& flags);
 /// Flags of every command that writes a folder.
 struct OutputFlags {
   std::filesystem::path model;
+  std::filesystem::path input_manifest;  ///< that its files must be in; empty: none
   std::filesystem::path output;
   bool overwrite = false;
   bool fresh = false;      ///< delete what an interrupted run left
