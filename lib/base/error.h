@@ -45,6 +45,7 @@ class Error : public std::runtime_error {
 template <typename... Parts>
 std::string concat(const Parts&... parts) {
   std::ostringstream out;
+  out.exceptions(std::ios::badbit);  // else a text that memory was missing for ends early
   (out << ... << parts);
   return std::move(out).str();
 }

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 #include <iomanip>
-#include <sstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -51,17 +50,16 @@ struct CheckpointWriter::State {
   /// Writes one shard: `headers` says what, `append` gives the data in that order.
   template <typename Append>
   void write_shard(std::vector<TensorHeader> headers, const Append& append) {
-    std::ostringstream name;
-    name << "model-" << std::setfill('0') << std::setw(5) << written.count + 1 << "-of-"
-         << std::setw(5) << config.num_blocks() + 2 << ".safetensors";
+    const std::string name = concat("model-", std::setfill('0'), std::setw(5), written.count + 1,
+                                    "-of-", std::setw(5), config.num_blocks() + 2, ".safetensors");
     for (const TensorHeader& header : headers) {
-      written.shard_of.emplace(header.name, name.str());
+      written.shard_of.emplace(header.name, name);
       written.total_bytes +=
           static_cast<std::uint64_t>(num_elements(header.shape)) * dtype_bytes(header.dtype);
     }
-    SafetensorsWriter writer(folder, path(name.str()), std::move(headers), kMetadata);
+    SafetensorsWriter writer(folder, path(name), std::move(headers), kMetadata);
     append(writer);
-    written.hashes[path(name.str())] = writer.close();
+    written.hashes[path(name)] = writer.close();
     ++written.count;
   }
 

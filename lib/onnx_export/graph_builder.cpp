@@ -1,6 +1,7 @@
 #include "onnx_export/graph_builder.h"
 
 #include <cstring>
+#include <iomanip>
 #include <limits>
 
 #include <onnx_ir.pb.h>
@@ -202,11 +203,8 @@ std::string GraphBuilder::int64_vector(const std::vector<std::int64_t>& values) 
 }
 
 std::string GraphBuilder::float_scalar(float value) {
-  std::ostringstream text;
-  text.precision(
-      std::numeric_limits<float>::max_digits10);  // so that two values never share a name
-  text << "/model/constants/FLOAT/" << value;
-  std::string name = std::move(text).str();
+  constexpr int kAllDigits = std::numeric_limits<float>::max_digits10;  // two values, two names
+  const std::string name = concat("/model/constants/FLOAT/", std::setprecision(kAllDigits), value);
   if (values_.contains(name)) return name;
   return add(Initializer{.name = name,
                          .type = OnnxType::Float,

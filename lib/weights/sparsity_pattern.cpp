@@ -1,15 +1,11 @@
 #include "weights/sparsity_pattern.h"
 
-#include <sstream>
+#include "base/error.h"
 
 namespace edgecompress {
 namespace {
 
-std::string percent(double share) {
-  std::ostringstream text;
-  text << share * 100 << '%';
-  return text.str();
-}
+std::string percent(double share) { return concat(share * 100, '%'); }
 
 struct Describe {
   std::string operator()(const Unstructured& p) const {

@@ -11,7 +11,9 @@ import errno
 import os
 import pathlib
 import random
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,46 @@ ERRORS = {"write": errno.ENOSPC, "writev": errno.ENOSPC, "read": errno.EIO, "fsy
 DOCUMENTED = {0, 2, 65, 66, 69, 71, 73, 74, 75, 76}
 PROGRAMS = ("edgecompress", "edgecompress-engine")
 LIMIT_SECONDS = 120
+RECORD = 64  # bytes of a plan, as failing_calls.cpp reads them
+
+
+class Server:
+    """A program that stopped at its first watched file, to go on from there as often as wanted (failing_calls.cpp)."""
+
+    def __init__(self, arguments, environment):
+        self.arguments = arguments
+        self.environment = environment
+        self.start()
+
+    def start(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="edgecompress-serve-")
+        folder = pathlib.Path(self.folder.name)
+        for name in ("plans", "ends"):
+            os.mkfifo(folder / name)
+        self.errors = open(folder / "errors", "a+b")
+        self.process = subprocess.Popen(self.arguments, env={**self.environment, "EDGECOMPRESS_FAIL_SERVE": str(folder)},
+                                        stdout=subprocess.DEVNULL, stderr=self.errors, start_new_session=True)
+        self.plans = open(folder / "plans", "wb", buffering=0)
+        self.ends = open(folder / "ends", "rb", buffering=0)
+
+    def run(self, plan):
+        """Exit code and messages of one run; no exit code when it hangs."""
+        self.errors.truncate(0)
+        self.plans.write(plan.encode().ljust(RECORD, b"\0"))
+        if not select.select([self.ends], [], [], LIMIT_SECONDS)[0]:
+            self.stop()
+            self.start()
+            return None, ""
+        status = int.from_bytes(self.ends.read(4), sys.byteorder)
+        self.errors.seek(0)
+        return os.waitstatus_to_exitcode(status), self.errors.read().decode(errors="replace")
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for each in (self.plans, self.ends, self.errors):
+            each.close()
+        self.folder.cleanup()
 
 
 class Sweep(Bench):
@@ -56,6 +98,10 @@ class Sweep(Bench):
         # the launcher and the engine need the same libraries
         return {**os.environ, "LD_PRELOAD": self.calls, "EDGECOMPRESS_FAIL_WITHIN": str(self.folder), **more}
 
+    def serve(self, program):
+        """The command up to its first file, once; copies of it go on."""
+        return Server(self.arguments(), self.environment(EDGECOMPRESS_FAIL_IN=program))
+
     def begin(self):
         for path in (self.output, *self.left_behind()):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -80,31 +126,35 @@ class Sweep(Bench):
         counts.unlink()
         return totals
 
-    def fail(self, program, call, turn):
+    def fail(self, server, call, turn):
         """What is wrong with what a run leaves whose turn-th call fails, its exit code, and whether another run was needed to see it."""
         self.begin()
-        plan = f"{call}:{ERRORS[call]}:{turn}"
-        try:
-            done = subprocess.run(self.arguments(), env=self.environment(EDGECOMPRESS_FAIL=plan, EDGECOMPRESS_FAIL_IN=program),
-                                  capture_output=True, timeout=LIMIT_SECONDS)
-        except subprocess.TimeoutExpired:
+        code, text = server.run(f"{call}:{ERRORS[call]}:{turn}")
+        if code is None:
             return ["it hangs"], None, False
-        text = done.stderr.decode(errors="replace")
-        problems = self.problems_of_end(done.returncode, text)
+        problems = self.problems_of_end(code, text)
         try:
             found = contents(self.output) if self.output.exists() else None
             old = self.old if self.overwrite else None
             if found not in (old, self.expected[self.name]):
                 problems.append("part of an output")
-            elif done.returncode == 0 and found != self.expected[self.name]:
+            elif code == 0 and found != self.expected[self.name]:
                 problems.append("exit code 0 without the output")
             again = bool(self.left_behind())
             if again:
-                self.finish(self.name, self.output)
+                self.finish_undisturbed(server)
                 self.check_finished(self.name, self.output, "undisturbed behind it")
         except (SystemExit, KeyError, ValueError) as problem:
-            return [*problems, str(problem), text], done.returncode, True
-        return [*problems, text] if problems else [], done.returncode, again
+            return [*problems, str(problem), text], code, True
+        return [*problems, text] if problems else [], code, again
+
+    def finish_undisturbed(self, server):
+        if self.output.exists() and not self.overwrite:
+            self.finish(self.name, self.output)
+            return
+        code, text = server.run("")
+        if code != 0:
+            raise SystemExit(f"{self.name}: the undisturbed command ended with {code}:\n{text}")
 
     def problems_of_end(self, code, text):
         if code not in DOCUMENTED:
@@ -124,13 +174,15 @@ def sweep_call(sweep, program, call, chosen, total):
     """Prints a line. Returns how many turns went wrong, and how many there were."""
     begin = time.monotonic()
     codes, again, wrong = collections.Counter(), 0, 0
+    server = sweep.serve(program)
     for turn in chosen:
-        problems, code, finished = sweep.fail(program, call, turn)
+        problems, code, finished = sweep.fail(server, call, turn)
         codes[code] += 1
         again += finished
         if problems:
             wrong += 1
             print(f"WRONG {sweep.name}: {program}, {call} {turn} of {total}: " + "\n    ".join(problems), flush=True)
+    server.stop()
     ends = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items(), key=str))
     print(f"| {sweep.name}{' over an old output' if sweep.overwrite else ''} | {program} | {call} | {len(chosen)} of {total} | {ends} | "
           f"{again} | {wrong} | {time.monotonic() - begin:.0f} s |", flush=True)

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <new>
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -72,14 +73,18 @@ void refuse_deleted_folder() {
                      "); change to one that exists and run again"));
 }
 
+void set_variable(const char* name, const char* value) {
+  if (::setenv(name, value, 1) != 0) throw std::bad_alloc();  // its only error for a valid name
+}
+
 }  // namespace
 
 void start_engine(const std::vector<std::string>& arguments, int num_threads) {
   refuse_old_processor();
   refuse_deleted_folder();
   const fs::path engine = find_engine();
-  for (const Variable& variable : engine_environment()) ::setenv(variable.name, variable.value, 1);
-  ::setenv("OMP_NUM_THREADS", std::to_string(num_threads).c_str(), 1);
+  for (const Variable& variable : engine_environment()) set_variable(variable.name, variable.value);
+  set_variable("OMP_NUM_THREADS", std::to_string(num_threads).c_str());
 
   std::vector<std::string> copies{engine.string()};
   copies.insert(copies.end(), arguments.begin(), arguments.end());
