@@ -1,13 +1,12 @@
 #include "llama/quantization_config.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include <algorithm>
 #include <array>
 
 #include <nlohmann/json.hpp>
-#include <pcre2.h>
 
 #include "base/error.h"
+#include "base/pcre2_handles.h"
 #include "checkpoint/file_kind.h"
 #include "llama/config_text.h"
 
@@ -202,29 +201,26 @@ class QuantizationConfig::Pattern {
     if (!text_.starts_with("re:")) return;
     int error = 0;
     PCRE2_SIZE offset = 0;
-    code_ = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text_.data() + 3), text_.size() - 3,
-                          PCRE2_ANCHORED, &error, &offset, nullptr);
+    const std::string_view expression = std::string_view(text_).substr(3);
+    code_.reset(pcre2_compile(pcre2_units(expression), expression.size(), PCRE2_ANCHORED, &error,
+                              &offset, nullptr));
     if (code_ == nullptr) {
+      refuse_pcre2_without_memory(error);
       malformed(source, concat("the pattern \"", shown_text(text_),
                                "\" is no regular expression from its character ", offset));
     }
   }
-  ~Pattern() { pcre2_code_free(code_); }
-  Pattern(const Pattern&) = delete;
-  Pattern& operator=(const Pattern&) = delete;
-
   const std::string& text() const { return text_; }
   Rank rank() const { return code_ == nullptr ? Rank::Name : Rank::Expression; }
 
   bool matches_name(std::string_view module) const {
     if (code_ == nullptr) return text_ == module;
-    const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> limits(
-        pcre2_match_context_create(nullptr), pcre2_match_context_free);
+    const auto limits = pcre2_owned(pcre2_match_context_create(nullptr));
     pcre2_set_match_limit(limits.get(), kMatchLimit);
-    const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> match(
-        pcre2_match_data_create_from_pattern(code_, nullptr), pcre2_match_data_free);
-    const int found = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(module.data()), module.size(),
-                                  0, 0, match.get(), limits.get());
+    const auto match = pcre2_owned(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
+    const int found = pcre2_match(code_.get(), pcre2_units(module), module.size(), 0, 0,
+                                  match.get(), limits.get());
+    refuse_pcre2_without_memory(found);
     if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
       throw Error(ErrorKind::Malformed, "C16",
                   concat("the pattern \"", shown_text(text_), "\" takes too long on \"", module,
@@ -241,7 +237,7 @@ class QuantizationConfig::Pattern {
       100'000;  // a module's name is short: honest patterns take hundreds
 
   std::string text_;
-  pcre2_code* code_ = nullptr;
+  Pcre2Handle<pcre2_code> code_;
 };
 
 std::vector<QuantizationConfig::Target> QuantizationConfig::parse_group(const Json& group,

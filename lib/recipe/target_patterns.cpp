@@ -1,4 +1,3 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "recipe/target_patterns.h"
 
 #include <algorithm>
@@ -7,9 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include <pcre2.h>
-
 #include "base/error.h"
+#include "base/pcre2_handles.h"
 #include "recipe/recipe.h"
 
 namespace edgecompress {
@@ -24,39 +22,29 @@ constexpr std::uint32_t kDepthLimit = 1'000;
 constexpr std::uint32_t kHeapLimitKib = 1'024;
 constexpr std::uint32_t kParenthesesLimit = 50;
 
-struct Deleter {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-  void operator()(pcre2_compile_context* context) const { pcre2_compile_context_free(context); }
-  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-};
-template <typename T>
-using Handle = std::unique_ptr<T, Deleter>;
-
 std::string pcre2_message(int error) {
   std::array<PCRE2_UCHAR, 256> text{};
   pcre2_get_error_message(error, text.data(), text.size());
   return reinterpret_cast<const char*>(text.data());
 }
 
-PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
-
 struct Compiled {
-  Handle<pcre2_code> code;
+  Pcre2Handle<pcre2_code> code;
   std::string complaint;
 };
 
 Compiled compile_regex(std::string_view regex) {
-  const Handle<pcre2_compile_context> context(pcre2_compile_context_create(nullptr));
+  const auto context = pcre2_owned(pcre2_compile_context_create(nullptr));
   pcre2_set_parens_nest_limit(context.get(), kParenthesesLimit);
   int error = 0;
   PCRE2_SIZE offset = 0;
   // UTF also turns off \C, which could stop inside a character
-  Handle<pcre2_code> code(pcre2_compile(units(regex), regex.size(),
-                                        PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED |
-                                            PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE,
-                                        &error, &offset, context.get()));
+  Pcre2Handle<pcre2_code> code(pcre2_compile(pcre2_units(regex), regex.size(),
+                                             PCRE2_UTF | PCRE2_ANCHORED | PCRE2_ENDANCHORED |
+                                                 PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE,
+                                             &error, &offset, context.get()));
   if (code) return {std::move(code), {}};
+  refuse_pcre2_without_memory(error);
   return {nullptr, concat("not a regular expression: ", pcre2_message(error), ", at character ",
                           offset + 1)};
 }
@@ -65,15 +53,15 @@ bool regex_matches(std::string_view regex, std::string_view module) {
   const Compiled compiled = compile_regex(regex);
   if (!compiled.code)
     throw Error(ErrorKind::Usage, "R16", concat("pattern `re:", regex, "`: ", compiled.complaint));
-  const Handle<pcre2_match_context> limits(pcre2_match_context_create(nullptr));
+  const auto limits = pcre2_owned(pcre2_match_context_create(nullptr));
   pcre2_set_match_limit(limits.get(), kMatchLimit);
   pcre2_set_depth_limit(limits.get(), kDepthLimit);
   pcre2_set_heap_limit(limits.get(), kHeapLimitKib);
-  const Handle<pcre2_match_data> data(
-      pcre2_match_data_create_from_pattern(compiled.code.get(), nullptr));
-  const int result = pcre2_match(compiled.code.get(), units(module), module.size(), 0, 0,
+  const auto data = pcre2_owned(pcre2_match_data_create_from_pattern(compiled.code.get(), nullptr));
+  const int result = pcre2_match(compiled.code.get(), pcre2_units(module), module.size(), 0, 0,
                                  data.get(), limits.get());
   if (result == PCRE2_ERROR_NOMATCH) return false;
+  refuse_pcre2_without_memory(result);
   if (result < 0) {
     throw Error(ErrorKind::Usage, "R16",
                 concat("pattern `re:", regex, "` cannot be matched against ", module, ": ",

@@ -1,36 +1,32 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "tokenizer/characters.h"
 
 #include <memory>
 #include <string>
 
-#include <pcre2.h>
-
 #include "base/error.h"
+#include "base/pcre2_handles.h"
 #include "tokenizer/utf8.h"
 
 namespace edgecompress::tokenizer_internal {
 namespace {
 
-struct FreeCode {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-};
-struct FreeMatch {
-  void operator()(pcre2_match_data* match) const { pcre2_match_data_free(match); }
-};
-
 bool is_word_character(std::string_view character) {
-  static const std::unique_ptr<pcre2_code, FreeCode> code([] {
+  static const Pcre2Handle<pcre2_code> code([] {
     constexpr std::string_view kWord = R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}])";
     int error = 0;
     std::size_t at = 0;
-    return pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kWord.data()), kWord.size(),
-                         PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &error, &at, nullptr);
+    pcre2_code* const compiled =
+        pcre2_compile(pcre2_units(kWord), kWord.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED,
+                      &error, &at, nullptr);
+    if (compiled == nullptr) refuse_pcre2_without_memory(error);
+    return compiled;
   }());
   ensure(code != nullptr, "PCRE2 to know the property Alphabetic");
-  const std::unique_ptr<pcre2_match_data, FreeMatch> match(pcre2_match_data_create(1, nullptr));
-  return pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(character.data()), character.size(),
-                     0, PCRE2_NO_UTF_CHECK, match.get(), nullptr) >= 0;
+  const auto match = pcre2_owned(pcre2_match_data_create(1, nullptr));
+  const int found = pcre2_match(code.get(), pcre2_units(character), character.size(), 0,
+                                PCRE2_NO_UTF_CHECK, match.get(), nullptr);
+  refuse_pcre2_without_memory(found);
+  return found >= 0;
 }
 
 bool is_space(char32_t c) {

@@ -155,6 +155,7 @@ void serve() {
       ::syscall(SYS_close, plans);
       ::syscall(SYS_close, ends);
       read_plan(record, plan());
+      ::on_exit([](int status, void*) { ::_exit(status); }, nullptr);  // before all destructors
       return;
     }
     int status = 0;

@@ -95,7 +95,12 @@ int run_reporting_errors(const std::function<int()>& body, std::ostream& err) {
 void report_uncaught_errors() {
   std::set_terminate([] {
     const std::exception_ptr thrown = std::current_exception();
-    if (!thrown) std::abort();
+    if (!thrown) {  // it left a function that must not throw, of a library
+      std::cerr << "error[BUG]: stopped where no error can be told, as happens in libraries when "
+                   "memory runs out; no unfinished output was published"
+                << std::endl;
+      std::abort();
+    }
     ::_exit(run_reporting_errors([&]() -> int { std::rethrow_exception(thrown); }, std::cerr));
   });
 }
