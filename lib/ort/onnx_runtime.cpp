@@ -1,3 +1,5 @@
+#include <new>
+
 #include <dlfcn.h>
 
 #include "base/error.h"
@@ -37,6 +39,8 @@ void RuntimeState::check(OrtStatus* status, ErrorKind kind, const char* code,
   if (status == nullptr) return;
   const std::string words = api->GetErrorMessage(status);
   api->ReleaseStatus(status);
+  // want of memory has no code of its own
+  if (words.find("std::bad_alloc") != std::string::npos) throw std::bad_alloc();
   throw Error(kind, code,
               concat(doing, ": ONNX Runtime ", base->GetVersionString(), " says: ", words));
 }

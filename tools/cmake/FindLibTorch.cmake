@@ -42,5 +42,8 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
     set_property(TARGET LibTorch::LibTorch APPEND PROPERTY INTERFACE_LINK_LIBRARIES
       -Wl,--no-as-needed "${LibTorch_torch_cuda_LIBRARY}" "${LibTorch_c10_cuda_LIBRARY}" -Wl,--as-needed)
   endif()
+  # at::parallel_for is a template: a source that is compiled without OpenMP runs it on one thread
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  set_property(TARGET LibTorch::LibTorch APPEND PROPERTY INTERFACE_LINK_LIBRARIES OpenMP::OpenMP_CXX)
   target_link_options(LibTorch::LibTorch INTERFACE -Wl,--allow-shlib-undefined)  # CUDA's libraries may be absent here
 endif()
