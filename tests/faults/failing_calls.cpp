@@ -155,7 +155,6 @@ void serve() {
       ::syscall(SYS_close, plans);
       ::syscall(SYS_close, ends);
       read_plan(record, plan());
-      ::on_exit([](int status, void*) { ::_exit(status); }, nullptr);  // before all destructors
       return;
     }
     int status = 0;
@@ -408,6 +407,11 @@ int execv(const char* program, char* const* arguments) noexcept {
   begun.store(false);
   const int error = counted("execv");
   return error != 0 ? failed(error) : real(program, arguments);
+}
+
+void _Exit(int status) noexcept {
+  write_counts();
+  ::_exit(status);
 }
 
 void* malloc(size_t size) noexcept {
