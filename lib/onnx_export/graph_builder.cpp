@@ -204,7 +204,7 @@ std::string GraphBuilder::int64_vector(const std::vector<std::int64_t>& values) 
 
 std::string GraphBuilder::float_scalar(float value) {
   constexpr int kAllDigits = std::numeric_limits<float>::max_digits10;  // two values, two names
-  const std::string name = concat("/model/constants/FLOAT/", std::setprecision(kAllDigits), value);
+  std::string name = concat("/model/constants/FLOAT/", std::setprecision(kAllDigits), value);
   if (values_.contains(name)) return name;
   return add(Initializer{.name = name,
                          .type = OnnxType::Float,
