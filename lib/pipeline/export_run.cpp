@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "base/file_hash.h"
 #include "base/mapped_file.h"
-#include "base/sha256.h"
 #include "base/version.h"
 #include "llama/folder_warnings.h"
 #include "llama/linear_layers.h"
@@ -86,16 +85,14 @@ Report report_of_input(const ModelFolder& model, const std::string& command,
                        const RunOptions& options, const Progress& progress) {
   Report report;
   if (!options.input_manifest.empty()) {
-    check_input_hashes(options.model, options.input_manifest, options.compute.num_threads,
-                       progress);
-    report.input_manifest_sha256 = sha256_of_file(MappedFile(options.input_manifest));
+    report.input_manifest_sha256 = check_input_hashes(options.model, options.input_manifest,
+                                                      options.compute.num_threads, progress);
   }
   report.warnings = folder_warnings(model);
   report.tool_version = kVersion;
   report.command = command;
   report.model_name = std::filesystem::canonical(model.path()).filename().string();
-  const MappedFile config(model.path() / "config.json");
-  report.model_config_sha256 = sha256_hex(config.bytes());
+  report.model_config_sha256 = sha256_of_file(MappedFile(model.path() / "config.json"));
   report.parameters_before = total_parameters(model.config());
   report.parameters_after = report.parameters_before;
   report.bytes_before = static_cast<std::int64_t>(model.store().total_bytes());

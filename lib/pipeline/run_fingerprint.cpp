@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/file_hash.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "base/version.h"
@@ -17,11 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kHashedEnd = std::size_t{1} << 20;
 constexpr std::int64_t kNanoseconds = 1'000'000'000;  // of a second
-
-std::string hash_of_file(const fs::path& path) {
-  const MappedFile file(path);
-  return sha256_hex(file.bytes());
-}
 
 /// The first MiB holds the header of most shards; a header that is longer shows in the tensors too.
 std::string shard_identity(const fs::path& path) {
@@ -38,10 +34,11 @@ std::string shard_identity(const fs::path& path) {
 
 void add_model(Fingerprint& fingerprint, const std::string& prefix, const ModelFolder& model) {
   const fs::path& folder = model.path();
-  fingerprint.emplace_back(prefix + "config.json", hash_of_file(folder / "config.json"));
+  fingerprint.emplace_back(prefix + "config.json",
+                           sha256_of_file(MappedFile(folder / "config.json")));
   for (const char* const name : kTokenizerFiles) {
     if (!fs::exists(folder / name)) continue;
-    fingerprint.emplace_back(prefix + name, hash_of_file(folder / name));
+    fingerprint.emplace_back(prefix + name, sha256_of_file(MappedFile(folder / name)));
   }
   for (const fs::path& file : model.store().files()) {
     fingerprint.emplace_back(prefix + file.filename().string(), shard_identity(file));
@@ -60,7 +57,7 @@ Fingerprint run_fingerprint(const std::string& command, const RunOptions& option
                             const WalkTexts* texts) {
   const char* const mkl_branch = std::getenv("MKL_CBWR");
   Fingerprint fingerprint{{"edgecompress", kVersion},
-                          {"program", hash_of_file("/proc/self/exe")},
+                          {"program", sha256_of_file(MappedFile("/proc/self/exe"))},
                           {"LibTorch", torch_version()},
                           {"instruction set", instruction_set()},
                           {"MKL_CBWR", mkl_branch == nullptr ? "" : mkl_branch},

@@ -4,9 +4,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/file_hash.h"
 #include "base/kill_point.h"
-#include "base/mapped_file.h"
-#include "base/sha256.h"
 #include "base/strict_json.h"
 
 namespace edgecompress {
@@ -41,13 +40,6 @@ bool stays_inside(const std::string& name) {
   const fs::path path(name);
   return path.is_relative() && !name.empty() &&
          std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
-}
-
-std::string hash_of_file(const fs::path& path) {
-  const MappedFile file(path);
-  const std::string hash = sha256_hex(file.bytes());
-  file.drop(file.bytes());
-  return hash;
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -199,7 +191,7 @@ bool RunJournal::verify_files(const JournalEntry& entry, std::string& damaged) c
     return std::all_of(files.begin(), files.end(), [&](const auto& file) {
       damaged = (place / file.first).string();
       return fs::is_regular_file(fs::symlink_status(damaged)) &&
-             hash_of_file(damaged) == file.second;
+             sha256_of_file(MappedFile(damaged)) == file.second;
     });
   };
   return all_good(folder_.path(), entry.output_files) &&

@@ -18,8 +18,7 @@ namespace {
 // float.
 constexpr std::int64_t kTileTokens = 1024;
 // Rows and columns of a product of a Hessian: small enough to give every thread some, large enough
-// to multiply fast. (Of 256 the bytes differ with the number of threads, whatever MKL_CBWR says.)
-// On the diagonal, where half of a block is wasted, blocks go down to the second.
+// to multiply fast. On the diagonal, where half of a block is wasted, blocks go down to the second.
 constexpr std::int64_t kProductBlock = 128;
 constexpr std::int64_t kSmallestBlock = 32;
 // Rows and columns that are transposed together.
@@ -254,10 +253,9 @@ void CrossMoment::add(const at::Tensor& left, const at::Tensor& right) {
     const at::Tensor b = right.narrow(0, first, count).contiguous();
     for_each_on_one_thread(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t i) {
       const Block& block = blocks[static_cast<std::size_t>(i)];
-      products_.narrow(0, block.row, block.rows)
-          .narrow(1, block.column, block.columns)
-          .add_(at::mm(a.narrow(1, block.row, block.rows).t(),
-                       b.narrow(1, block.column, block.columns)));
+      add_to(
+          products_, block,
+          at::mm(a.narrow(1, block.row, block.rows).t(), b.narrow(1, block.column, block.columns)));
     });
   }
   tokens_ += left.size(0);

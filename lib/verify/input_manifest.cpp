@@ -1,12 +1,14 @@
 #include "verify/input_manifest.h"
 
 #include <algorithm>
+#include <cctype>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file_hash.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
+#include "base/sha256.h"
 #include "checkpoint/file_kind.h"
 #include "llama/folder_files.h"
 #include "verify/hashed_bytes.h"
@@ -25,20 +27,13 @@ struct ListedFile {
   std::string sha256;
 };
 
-std::string lower_case(std::string_view digits) {
-  std::string lower(digits);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
-  return lower;
-}
-
 ListedFile parse_line(std::string_view line, const std::string& where) {
-  const std::string digits = lower_case(line.substr(0, kDigits));
-  const bool hash =
-      digits.size() == kDigits && digits.find_first_not_of("0123456789abcdef") == std::string::npos;
+  std::string digits(line.substr(0, kDigits));
+  std::transform(digits.begin(), digits.end(), digits.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   const bool separated = line.size() > kDigits + 2 && line[kDigits] == ' ' &&
                          (line[kDigits + 1] == ' ' || line[kDigits + 1] == '*');
-  if (!hash || !separated) {
+  if (!is_sha256(digits) || !separated) {
     throw Error(ErrorKind::Malformed, "V1",
                 concat(where,
                        ": expected a line of sha256sum (64 hexadecimal digits, two blanks, a "
@@ -91,10 +86,10 @@ std::map<std::string, std::string> parse_input_hashes(std::string_view text,
   return hashes;
 }
 
-void check_input_hashes(const fs::path& model, const fs::path& manifest, int num_threads,
-                        const Progress& progress) {
-  const std::map<std::string, std::string> hashes =
-      parse_input_hashes(read_text_file(manifest, kLargestManifest), manifest.string());
+std::string check_input_hashes(const fs::path& model, const fs::path& manifest, int num_threads,
+                               const Progress& progress) {
+  const std::string list = read_text_file(manifest, kLargestManifest);
+  const std::map<std::string, std::string> hashes = parse_input_hashes(list, manifest.string());
   const std::vector<std::string> names = computed_files(model);
   std::uint64_t bytes = 0;
   for (const std::string& name : names) {
@@ -111,7 +106,7 @@ void check_input_hashes(const fs::path& model, const fs::path& manifest, int num
                });
   std::string all;
   for (const std::string& each : complaints) all += each;
-  if (all.empty()) return;
+  if (all.empty()) return sha256_hex(std::as_bytes(std::span(list)));
   throw Error(ErrorKind::Malformed, "I-HASH",
               concat("the files of ", model.string(), " are not those that ", manifest.string(),
                      " lists:", all, "\n  get them again, or the list that belongs to them"));

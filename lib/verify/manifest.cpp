@@ -40,11 +40,11 @@ bool stays_inside(const std::string& name) {
   return true;
 }
 
-bool is_sha256(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 }  // namespace
+
+bool is_sha256(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
 
 Manifest manifest_of(const std::filesystem::path& folder,
                      const std::map<std::string, std::string>& sha256) {

@@ -9,7 +9,6 @@
 #include "base/file_hash.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
-#include "base/sha256.h"
 #include "base/strict_json.h"
 #include "llama/model_folder.h"
 #include "llama/weight_layout.h"
@@ -226,8 +225,7 @@ class Verifier {
 
   void compare_config(const fs::path& source) {
     if (report_.is_null()) return;
-    const MappedFile config(source / "config.json");
-    const std::string hash = sha256_hex(config.bytes());
+    const std::string hash = sha256_of_file(MappedFile(source / "config.json"));
     const std::string reported = report_.at("model").at("config_sha256");
     if (hash == reported) return;
     problem("V9", "config.json",

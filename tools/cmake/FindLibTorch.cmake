@@ -45,6 +45,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   # at::parallel_for is a template: a source that is compiled without OpenMP runs it on one thread
   find_package(OpenMP REQUIRED COMPONENTS CXX)
   target_compile_options(LibTorch::LibTorch INTERFACE ${OpenMP_CXX_FLAGS})
-  target_link_options(LibTorch::LibTorch INTERFACE ${OpenMP_CXX_FLAGS})  # by flag: LibTorch carries the library too
-  target_link_options(LibTorch::LibTorch INTERFACE -Wl,--allow-shlib-undefined)  # CUDA's libraries may be absent here
+  target_link_options(LibTorch::LibTorch INTERFACE
+    ${OpenMP_CXX_FLAGS}  # by flag: LibTorch carries the library too
+    -Wl,--allow-shlib-undefined)  # CUDA's libraries may be absent here
 endif()

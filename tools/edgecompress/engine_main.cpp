@@ -395,7 +395,7 @@ int main(int argc, char** argv) {
 #ifdef __SANITIZE_ADDRESS__
   return code;  // leaks are looked for behind it
 #else
-  std::_Exit(
-      code);  // the libraries' destructors take a tenth of a second, and free what ends anyway
+  // the libraries' destructors take a tenth of a second, and free what ends anyway
+  std::_Exit(code);
 #endif
 }
