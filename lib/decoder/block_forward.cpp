@@ -3,6 +3,8 @@
 #include <cmath>
 #include <optional>
 
+#include <ATen/core/grad_mode.h>
+
 #include "base/error.h"
 #include "decoder/round_activations.h"
 #include "tensor/aten.h"
@@ -74,8 +76,10 @@ at::Tensor attention_mix(const BlockWeights& block, const RotaryTable& rotary,
 }
 
 at::Tensor mlp_activation(const BlockWeights& block, const at::Tensor& input) {
-  return stable_silu(linear_output(block, LinearKind::Gate, input)) *
-         linear_output(block, LinearKind::Up, input);
+  at::Tensor activated = stable_silu(linear_output(block, LinearKind::Gate, input));
+  const at::Tensor up = linear_output(block, LinearKind::Up, input);
+  // The widest tensors of a block: two at a time, where no gradient asks for the factors.
+  return at::GradMode::is_enabled() ? activated * up : activated.mul_(up);
 }
 
 at::Tensor block_forward(const BlockWeights& block, const RotaryTable& rotary,

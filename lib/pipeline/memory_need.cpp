@@ -75,7 +75,7 @@ std::uint64_t state_bytes(const std::optional<WindowSizes>& windows, const Llama
 
 std::uint64_t forward_bytes(const LlamaConfig& config, const WindowSizes& windows) {
   const std::int64_t tokens = windows_at_once(windows.length) * windows.length;
-  const auto width = 6 * static_cast<std::uint64_t>(config.hidden_size) + 4 * widest_input(config);
+  const auto width = 6 * static_cast<std::uint64_t>(config.hidden_size) + 2 * widest_input(config);
   return static_cast<std::uint64_t>(tokens) * width * kFloat;
 }
 
