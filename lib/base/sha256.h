@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace edgecompress {
 
@@ -27,5 +28,8 @@ class Sha256 {
 
 /// Returns the digest of one piece.
 std::string sha256_hex(std::span<const std::byte> bytes);
+
+/// Whether the text is a digest as hex_digest() returns it.
+bool is_sha256(std::string_view text);
 
 }  // namespace edgecompress

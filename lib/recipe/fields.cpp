@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "base/suggest.h"
 #include "recipe/mask_pattern.h"
 #include "recipe/target_patterns.h"
@@ -273,10 +274,7 @@ class ValueCheck {
 
   void sha256(const YamlNode& value) const {
     constexpr std::string_view kExpected = "64 lower-case hexadecimal digits";
-    if (!scalar(value, kExpected)) return;
-    const bool fits = value.text.size() == 64 &&
-                      value.text.find_first_not_of("0123456789abcdef") == std::string::npos;
-    if (!fits) wrong_type(value, kExpected);
+    if (scalar(value, kExpected) && !is_sha256(value.text)) wrong_type(value, kExpected);
   }
 
   /// The integer, or nothing after a complaint.

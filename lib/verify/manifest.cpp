@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "base/strict_json.h"
 #include "base/version.h"
 #include "checkpoint/file_kind.h"
@@ -41,10 +42,6 @@ bool stays_inside(const std::string& name) {
 }
 
 }  // namespace
-
-bool is_sha256(std::string_view text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
 
 Manifest manifest_of(const std::filesystem::path& folder,
                      const std::map<std::string, std::string>& sha256) {

@@ -22,9 +22,6 @@ struct Manifest {
   std::map<std::string, ManifestEntry> files;  ///< by path inside the folder, '/' between parts
 };
 
-/// Whether the text is 64 lower-case hexadecimal digits.
-bool is_sha256(std::string_view text);
-
 /// The manifest of files in `folder`, whose hashes are known and whose sizes are read.
 /// sha256: by path inside the folder.
 Manifest manifest_of(const std::filesystem::path& folder,

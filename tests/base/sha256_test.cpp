@@ -23,5 +23,15 @@ TEST_CASE("digests are those of the standard, in one piece or several", "[base][
   CHECK(hash.hex_digest() == sha256_hex(bytes("abc")));
 }
 
+TEST_CASE("a digest is 64 lower-case hexadecimal digits", "[base]") {
+  const std::string digest = sha256_hex({});
+  CHECK(is_sha256(digest));
+  CHECK_FALSE(is_sha256(""));
+  CHECK_FALSE(is_sha256(digest.substr(1)));
+  CHECK_FALSE(is_sha256(digest + "0"));
+  CHECK_FALSE(is_sha256("B" + digest.substr(1)));
+  CHECK_FALSE(is_sha256(" " + digest.substr(1)));
+}
+
 }  // namespace
 }  // namespace edgecompress

@@ -309,10 +309,10 @@ def flipped_bit(faults):
     lines = [f"{hashlib.sha256((model / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     manifest.write_text("".join(lines))
 
-    def quantize(manifest):
+    def quantize(manifest, *flags):
         output = faults.output()
         code, text = faults.run(command=["quantize", "--model", str(model), "-o", str(output),
-                                         "--input-manifest", str(manifest)])
+                                         "--input-manifest", str(manifest), *flags])
         return code, text, output
 
     code, text, output = quantize(manifest)
@@ -326,6 +326,8 @@ def flipped_bit(faults):
     code, text, output = quantize(manifest)
     expect(code == EXIT["malformed"] and "I-HASH" in text and "model.safetensors" in text, text)
     expect("config.json" not in text and not output.exists(), text)
+    code, text, output = quantize(manifest, "--dry-run")
+    expect(code == EXIT["malformed"] and "I-HASH" in text, text)
     manifest.write_text(lines[0])
     code, text, output = quantize(manifest)
     expect(code == EXIT["malformed"] and "model.safetensors: not listed" in text, text)

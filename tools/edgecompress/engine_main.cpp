@@ -28,6 +28,7 @@
 #include "report/text_numbers.h"
 #include "resume/run_journal.h"
 #include "tensor/runtime.h"
+#include "verify/input_manifest.h"
 
 namespace {
 
@@ -215,7 +216,7 @@ int print_export_plan(const cli::ExportCommandOptions& options) {
 
 /// What a recipe would do, for --dry-run. Returns the exit code.
 int print_recipe_plan(const Recipe& recipe, const cli::OutputFlags& output,
-                      const cli::ComputeFlags& compute, SpeedTest speed_test = SpeedTest::Skip) {
+                      const cli::ComputeFlags& compute, SpeedTest speed_test) {
   RunOptions run;
   run.speed_test = speed_test;
   run.memory_budget = memory_budget(compute);
@@ -229,6 +230,20 @@ struct Work {
   const std::vector<std::string>& arguments;
   cli::ProgressLine& line;
   const Progress& progress;
+
+  /// A plan of other files than those that are listed would say nothing about the run.
+  void check_input(const cli::OutputFlags& output, const cli::ComputeFlags& compute) const {
+    if (output.input_manifest.empty()) return;
+    check_input_hashes(output.model, output.input_manifest, compute_options(compute).num_threads,
+                       progress);
+    line.clear();
+  }
+
+  int plan(const Recipe& recipe, const cli::OutputFlags& output, const cli::ComputeFlags& compute,
+           SpeedTest speed_test = SpeedTest::Skip) const {
+    check_input(output, compute);
+    return print_recipe_plan(recipe, output, compute, speed_test);
+  }
 
   /// Runs body(options), which writes a folder and returns the report. Returns the exit code.
   template <typename Body>
@@ -253,13 +268,13 @@ struct Work {
 
   int operator()(const cli::PruneOptions& options) const {
     const Recipe recipe = cli::prune_recipe(options);
-    if (options.output.dry_run) return print_recipe_plan(recipe, options.output, options.compute);
+    if (options.output.dry_run) return plan(recipe, options.output, options.compute);
     return write(options.output, options.compute, options.gates,
                  [&](const RunOptions& run) { return run_recipe(recipe, "prune", run, progress); });
   }
   int operator()(const cli::QuantizeOptions& options) const {
     const Recipe recipe = cli::quantize_recipe(options);
-    if (options.output.dry_run) return print_recipe_plan(recipe, options.output, options.compute);
+    if (options.output.dry_run) return plan(recipe, options.output, options.compute);
     return write(options.output, options.compute, options.gates, [&](const RunOptions& run) {
       return run_recipe(recipe, "quantize", run, progress);
     });
@@ -275,7 +290,10 @@ struct Work {
                  [&](const RunOptions& run) { return run_recover(request, run, progress); });
   }
   int operator()(const cli::ExportCommandOptions& options) const {
-    if (options.output.dry_run) return print_export_plan(options);
+    if (options.output.dry_run) {
+      check_input(options.output, options.compute);
+      return print_export_plan(options);
+    }
     return write(options.output, options.compute, {}, [&](RunOptions& run) {
       run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
       run.onnxruntime = options.onnxruntime;
@@ -286,8 +304,7 @@ struct Work {
     const Recipe recipe = cli::recipe_of(options);
     check_lock(recipe, options.output.model);
     const SpeedTest speed_test = options.skip_speed_test ? SpeedTest::Skip : SpeedTest::Run;
-    if (options.output.dry_run)
-      return print_recipe_plan(recipe, options.output, options.compute, speed_test);
+    if (options.output.dry_run) return plan(recipe, options.output, options.compute, speed_test);
     return write(options.output, options.compute, options.gates, [&](RunOptions& run) {
       run.checkpoint = options.keep_checkpoint ? Checkpoint::Keep : Checkpoint::Discard;
       run.artifact_check = options.skip_check ? ArtifactCheck::Skip : ArtifactCheck::Run;
