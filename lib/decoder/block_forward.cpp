@@ -3,8 +3,6 @@
 #include <cmath>
 #include <optional>
 
-#include <ATen/core/grad_mode.h>
-
 #include "base/error.h"
 #include "decoder/round_activations.h"
 #include "tensor/aten.h"
@@ -79,7 +77,8 @@ at::Tensor mlp_activation(const BlockWeights& block, const at::Tensor& input) {
   at::Tensor activated = stable_silu(linear_output(block, LinearKind::Gate, input));
   const at::Tensor up = linear_output(block, LinearKind::Up, input);
   // The widest tensors of a block: two at a time, where no gradient asks for the factors.
-  return at::GradMode::is_enabled() ? activated * up : activated.mul_(up);
+  const bool trained = activated.requires_grad() || up.requires_grad();
+  return trained ? activated * up : activated.mul_(up);
 }
 
 at::Tensor block_forward(const BlockWeights& block, const RotaryTable& rotary,

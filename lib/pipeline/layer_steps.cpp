@@ -131,8 +131,7 @@ struct LayerQuantizer {
     layer.clipped_share =
         static_cast<double>(result.num_clipped) / static_cast<double>(layer.weight.numel());
     if (options.refine_rounds == 0) return std::move(result.matrix);
-    const at::Tensor damped =
-        damp(inputs->hessian(), factor->damping).matrix.to(at::kFloat).contiguous();
+    const at::Tensor damped = damped_in_float(inputs->hessian(), factor->damping);
     return refine(values_of(wanted), result.matrix, values_of(damped), factor->order,
                   bytes_of(keep), options.refine_rounds, num_threads)
         .matrix;

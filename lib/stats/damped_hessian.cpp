@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <utility>
 
 #include <ATen/Parallel.h>
 
@@ -119,6 +120,18 @@ DampedHessian damp(const at::Tensor& hessian, double damping) {
   return result;
 }
 
+at::Tensor damped_in_float(const at::Tensor& hessian, double damping) {
+  ensure_hessian(hessian);
+  const DampedDiagonal diagonal = damped_diagonal(hessian, damping);
+  at::Tensor result = hessian.to(at::kFloat);
+  float* const first = result.mutable_data_ptr<float>();
+  const std::int64_t n = hessian.size(0);
+  for (std::int64_t i = 0; i < n; ++i) {
+    first[i * (n + 1)] = static_cast<float>(diagonal.values[static_cast<std::size_t>(i)]);
+  }
+  return result;
+}
+
 std::optional<InverseFactor> inverse_factor(const at::Tensor& hessian, double damping,
                                             std::span<const std::int64_t> order) {
   ensure_hessian(hessian);
@@ -127,8 +140,9 @@ std::optional<InverseFactor> inverse_factor(const at::Tensor& hessian, double da
   for (std::size_t rung = 0; rung < kRungs.size(); ++rung) {
     const double share = damping * kRungs[rung];
     DampedDiagonal diagonal = damped_diagonal(hessian, share);
-    if (const auto factor = flipped_factor(permuted(hessian, diagonal.values, reversed))) {
-      return InverseFactor{factor->to(at::kFloat).flip({0, 1}),
+    if (auto factor = flipped_factor(permuted(hessian, diagonal.values, reversed))) {
+      const at::Tensor flipped = std::exchange(*factor, {}).to(at::kFloat);
+      return InverseFactor{flipped.flip({0, 1}),
                            {order.begin(), order.end()},
                            std::move(diagonal.dead_columns),
                            share,

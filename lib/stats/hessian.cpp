@@ -184,6 +184,18 @@ void add_to(const at::Tensor& sums, const Block& block, const at::Tensor& produc
   }
 }
 
+/// values / divisor, without a second matrix of doubles.
+at::Tensor quotients_in_float(const at::Tensor& values, double divisor) {
+  const at::Tensor contiguous = values.contiguous();
+  at::Tensor quotients = at::empty(values.sizes(), at::kFloat);
+  const double* const from = contiguous.const_data_ptr<double>();
+  float* const to = quotients.data_ptr<float>();
+  at::parallel_for(0, values.numel(), values.size(1), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) to[i] = static_cast<float>(from[i] / divisor);
+  });
+  return quotients;
+}
+
 void refuse_non_finite(const at::Tensor& hessian) {
   const at::Tensor diagonal = hessian.diagonal().contiguous();
   for (std::int64_t i = 0; i < diagonal.size(0); ++i) {
@@ -268,7 +280,7 @@ RelativeHessian relative_hessian(const at::Tensor& hessian) {
              hessian.scalar_type() == at::kDouble,
          "a double Hessian of [in_features, in_features]");
   const double mean = hessian.diagonal().mean().item<double>();
-  return {(mean > 0 ? hessian / mean : hessian).to(at::kFloat).contiguous(), mean};
+  return {quotients_in_float(hessian, mean > 0 ? mean : 1), mean};
 }
 
 double output_energy(const at::Tensor& difference, const RelativeHessian& hessian) {

@@ -68,6 +68,7 @@ TEST_CASE("dead columns get the mean of the live ones and stay uncoupled", "[sta
   const DampedHessian damped = damp(hessian, 0.1);
   CHECK(damped.dead_columns == dead);
   CHECK(damped.added == Approx(0.1 * mean));
+  CHECK(at::equal(damped_in_float(hessian, 0.1), damped.matrix.to(at::kFloat)));
   CHECK(damped.matrix[2][2].item<double>() == Approx(1.1 * mean));
   CHECK(damped.matrix[3][3].item<double>() == Approx(hessian[3][3].item<double>() + 0.1 * mean));
   const auto factor = inverse_factor(hessian, 0.1, natural_order(9));
