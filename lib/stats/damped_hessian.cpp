@@ -59,6 +59,16 @@ DampedDiagonal damped_diagonal(const at::Tensor& hessian, double damping) {
   return diagonal;
 }
 
+/// matrix: of T, contiguous.
+template <typename T>
+void set_diagonal(at::Tensor& matrix, std::span<const double> values) {
+  T* const first = matrix.mutable_data_ptr<T>();
+  const auto n = static_cast<std::int64_t>(values.size());
+  for (std::int64_t i = 0; i < n; ++i) {
+    first[i * (n + 1)] = static_cast<T>(values[static_cast<std::size_t>(i)]);
+  }
+}
+
 /// The Hessian with this diagonal and rows and columns in this order.
 at::Tensor permuted(const at::Tensor& hessian, std::span<const double> diagonal,
                     std::span<const std::int64_t> order) {
@@ -112,23 +122,14 @@ DampedHessian damp(const at::Tensor& hessian, double damping) {
   ensure_hessian(hessian);
   DampedDiagonal diagonal = damped_diagonal(hessian, damping);
   DampedHessian result{hessian.clone(), diagonal.added, std::move(diagonal.dead_columns)};
-  double* const first = result.matrix.mutable_data_ptr<double>();
-  const std::int64_t n = hessian.size(0);
-  for (std::int64_t i = 0; i < n; ++i) {
-    first[i * (n + 1)] = diagonal.values[static_cast<std::size_t>(i)];
-  }
+  set_diagonal<double>(result.matrix, diagonal.values);
   return result;
 }
 
 at::Tensor damped_in_float(const at::Tensor& hessian, double damping) {
   ensure_hessian(hessian);
-  const DampedDiagonal diagonal = damped_diagonal(hessian, damping);
   at::Tensor result = hessian.to(at::kFloat);
-  float* const first = result.mutable_data_ptr<float>();
-  const std::int64_t n = hessian.size(0);
-  for (std::int64_t i = 0; i < n; ++i) {
-    first[i * (n + 1)] = static_cast<float>(diagonal.values[static_cast<std::size_t>(i)]);
-  }
+  set_diagonal<float>(result, damped_diagonal(hessian, damping).values);
   return result;
 }
 
