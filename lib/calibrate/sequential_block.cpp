@@ -16,8 +16,9 @@ at::Tensor activation_behind(const BlockWeights& block, const at::Tensor& attend
 }  // namespace
 
 SequentialBlock::SequentialBlock(HiddenStates& states, const RotaryTable& rotary,
-                                 const ComputeTarget& target, const HiddenStateStorage& storage)
-    : states_(states), rotary_(rotary), target_(target), storage_(storage) {}
+                                 const ComputeTarget& target, const HiddenStateStorage& storage,
+                                 StatesAfter after)
+    : states_(states), rotary_(rotary), target_(target), storage_(storage), after_(after) {}
 
 at::Tensor SequentialBlock::tokens_of(std::int64_t begin, std::int64_t end,
                                       const at::Tensor& input) const {
@@ -60,40 +61,46 @@ void SequentialBlock::show_attention_mix(const BlockWeights& block, const TokenS
 void SequentialBlock::show_mlp_input(const BlockWeights& block, const TokenSink& sink) {
   ensure(mixed_.has_value(), "the attention's inputs to have been shown");
   const at::Tensor& o = block.weight(LinearKind::O);
-  attended_.emplace(states_, states_.hidden_size(), storage_);
+  if (after_ == StatesAfter::Kept) attended_.emplace(states_, states_.hidden_size(), storage_);
+  behind_attention_ = true;
   for_each_piece(
       states_, target_.device, [&](std::int64_t begin, std::int64_t end, const at::Tensor& hidden) {
         at::Tensor mixed = mixed_->windows(begin, end).to(target_.device);
         ensure(mixed.size(2) == o.size(1), "o_proj to be as wide as what was shown");
-        const at::Tensor attended = hidden + linear_output(block, LinearKind::O, mixed);
-        attended_->windows(begin, end).copy_(attended);
-        attended_->release(begin, end);
+        const at::Tensor behind = hidden + linear_output(block, LinearKind::O, mixed);
+        attended().windows(begin, end).copy_(behind);
+        attended().release(begin, end);
         mixed_->release(begin, end);
-        sink(tokens_of(begin, end,
-                       rms_norm(attended, block.post_attention_norm, block.rms_norm_eps)));
+        sink(
+            tokens_of(begin, end, rms_norm(behind, block.post_attention_norm, block.rms_norm_eps)));
       });
   mixed_.reset();
 }
 
+HiddenStates& SequentialBlock::attended() {
+  ensure(behind_attention_, "the MLP's inputs to have been shown");
+  return attended_ ? *attended_ : states_;
+}
+
 void SequentialBlock::show_mlp_activation(const BlockWeights& block, const TokenSink& sink) {
-  ensure(attended_.has_value(), "the MLP's inputs to have been shown");
   const at::Tensor& gate = block.weight(LinearKind::Gate);
-  if (HiddenStates::bytes(*attended_, gate.size(0)) <= storage_.memory_limit_bytes) {
-    activation_.emplace(HiddenStates(*attended_, gate.size(0), storage_), gate,
+  if (after_ == StatesAfter::Advanced &&
+      HiddenStates::bytes(states_, gate.size(0)) <= storage_.memory_limit_bytes) {
+    activation_.emplace(HiddenStates(states_, gate.size(0), storage_), gate,
                         block.weight(LinearKind::Up));
   }
-  for_each_piece(*attended_, target_.device,
-                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
-                   const at::Tensor activated = activation_behind(block, attended);
+  for_each_piece(attended(), target_.device,
+                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& behind) {
+                   const at::Tensor activated = activation_behind(block, behind);
                    if (activation_) activation_->states.windows(begin, end).copy_(activated);
                    sink(tokens_of(begin, end, activated));
                  });
 }
 
 HiddenStates& SequentialBlock::residual(InputGroup group) {
-  if (group == InputGroup::O) return states_;
-  ensure(group == InputGroup::Down && attended_.has_value(), "a group that writes to the residual");
-  return *attended_;
+  ensure(group == InputGroup::O || group == InputGroup::Down,
+         "a group that writes to the residual");
+  return group == InputGroup::O ? states_ : attended();
 }
 
 /// A step may have scaled rows of up_proj since.
@@ -103,19 +110,17 @@ bool SequentialBlock::holds_activation_of(const BlockWeights& block) const {
 }
 
 void SequentialBlock::finish(const BlockWeights& block) {
-  ensure(attended_.has_value(), "all groups to have been shown");
+  ensure(after_ == StatesAfter::Advanced, "states that advance");
   const bool held = holds_activation_of(block);
-  for_each_piece(*attended_, target_.device,
-                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& attended) {
+  for_each_piece(attended(), target_.device,
+                 [&](std::int64_t begin, std::int64_t end, const at::Tensor& behind) {
                    const at::Tensor activated =
                        held ? activation_->states.windows(begin, end).to(target_.device)
-                            : activation_behind(block, attended);
+                            : activation_behind(block, behind);
                    states_.windows(begin, end)
-                       .copy_(attended + linear_output(block, LinearKind::Down, activated));
-                   states_.release(begin, end);
+                       .copy_(behind + linear_output(block, LinearKind::Down, activated));
                  });
   activation_.reset();
-  attended_.reset();
 }
 
 }  // namespace edgecompress

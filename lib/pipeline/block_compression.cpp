@@ -94,7 +94,8 @@ class BlockCompression {
       if (auto* const random = std::get_if<RandomScore>(&cut.score)) {
         *random = random_score_of_block(*random, index_.source);
       }
-      std::optional<SequentialBlock> tokens = tokens_when(context_.plan.cut_need);
+      std::optional<SequentialBlock> tokens =
+          tokens_when(context_.plan.cut_need, StatesAfter::Kept);
       std::optional<DenseReference> dense = dense_when(aims_at_dense(cut.repair));
       CutResult result = prune_block(
           history_.cut,
@@ -164,10 +165,10 @@ class BlockCompression {
     history_.output_errors.clear();  // those of the weights before
   }
 
-  std::optional<SequentialBlock> tokens_when(CalibrationNeed need) {
+  std::optional<SequentialBlock> tokens_when(CalibrationNeed need, StatesAfter after) {
     if (need == CalibrationNeed::None) return std::nullopt;
     return SequentialBlock(*context_.calibration, context_.rotary, context_.compute.target,
-                           context_.compute.storage);
+                           context_.compute.storage, after);
   }
 
   std::optional<DenseReference> dense_when(bool wanted) {
@@ -200,7 +201,11 @@ class BlockCompression {
 
   /// The steps of one piece, all groups; the last piece ends with the tokens behind the block.
   void compress_layers(StepRange piece, BlockWeights& finished) {
-    std::optional<SequentialBlock> tokens = tokens_when(context_.plan.layer_need);
+    const Step& last = context_.plan.steps[piece.end - 1];
+    const bool trained = reconstructs(last);  // from the states at the block's input
+    const bool is_last = piece.end == context_.plan.steps.size();
+    const auto after = is_last && !trained ? StatesAfter::Advanced : StatesAfter::Kept;
+    std::optional<SequentialBlock> tokens = tokens_when(context_.plan.layer_need, after);
     std::optional<DenseReference> dense = dense_when(context_.plan.masks_for_dense_outputs);
     for (const InputGroup group : kInputGroups) {
       std::optional<GroupInputs> inputs;
@@ -210,13 +215,11 @@ class BlockCompression {
       }
       compress_group(group, piece, inputs ? &*inputs : nullptr, finished);
     }
-    const Step& last = context_.plan.steps[piece.end - 1];
-    const bool trained = reconstructs(last);
     if (trained) {
       reconstruct_kept(piece.end - 1, std::get<MaskStep>(last.action).reconstruction, finished);
     }
-    if (piece.end < context_.plan.steps.size()) return;
-    if (tokens && !trained) {
+    if (!is_last) return;
+    if (tokens && after == StatesAfter::Advanced) {
       tokens->finish(to_target(finished, context_.compute.target));
     } else if (context_.calibration != nullptr) {
       advance(*context_.calibration, to_target(finished, context_.compute.target), context_.rotary,

@@ -86,7 +86,8 @@ class GridSurvey {
     const BlockWeights computed = to_target(block, compute_.target);
     for (Disturbed& each : disturbed_) each.states = behind(computed, each.states);
     const std::array<at::Tensor, kInputGroups.size()> disturbed = disturb(index, block);
-    SequentialBlock tokens(states_, rotary_, compute_.target, compute_.storage);
+    SequentialBlock tokens(states_, rotary_, compute_.target, compute_.storage,
+                           StatesAfter::Advanced);
     BlockGridErrors errors;
     for (const InputGroup group : kInputGroups) {
       const LayerInputs inputs = gather_inputs(tokens, group, computed, CalibrationNeed::Hessian);

@@ -23,8 +23,10 @@ constexpr std::uint64_t kProgram = std::uint64_t{256} << 20;
 constexpr std::uint64_t kHessianCopies = 4;
 // Of a row of logits: the model's and the dense one's, their log-probabilities and the divergence.
 constexpr std::uint64_t kLogitCopies = 6;
-// Inside a calibrated block: the windows, what o_proj reads, the states behind the attention.
-constexpr std::uint64_t kCalibrationSets = 3;
+// Inside a calibrated block: the windows and what o_proj reads; where the windows are kept, the
+// states behind the attention too.
+constexpr std::uint64_t kAdvancedSets = 2;
+constexpr std::uint64_t kKeptSets = 3;
 // What down_proj reads is kept only where a set's share of the memory holds it, never in a file.
 constexpr std::uint64_t kMemorySets = 1;
 // Beside the dense model: how both models' inputs and residual streams go together.
@@ -96,11 +98,18 @@ std::uint64_t rounding_bytes(const LlamaConfig& config, const TextSizes& texts) 
   return kCopies * static_cast<std::uint64_t>(tokens) * widest_input(config) * kFloat;
 }
 
-void add_texts(MemoryNeed& need, const LlamaConfig& config, const TextSizes& texts,
+/// Cuts and trainings of a block start from the states at its input.
+std::uint64_t calibration_sets(const WalkPlan& plan) {
+  return plan.cut_need != CalibrationNeed::None || plan.reconstructs_blocks ? kKeptSets
+                                                                            : kAdvancedSets;
+}
+
+void add_texts(MemoryNeed& need, const WalkPlan& plan, const TextSizes& texts,
                std::uint64_t stages) {
+  const LlamaConfig& config = plan.configs.front();
   if (texts.calibration) {
-    need.state_sets += kCalibrationSets + kMemorySets;
-    need.states += kCalibrationSets * state_bytes(texts.calibration, config);
+    need.state_sets += calibration_sets(plan) + kMemorySets;
+    need.states += calibration_sets(plan) * state_bytes(texts.calibration, config);
     need.forward = forward_bytes(config, *texts.calibration);
   }
   if (!texts.evaluation) return;
@@ -175,8 +184,8 @@ void add_dense(MemoryNeed& need, const LlamaConfig& config, const TextSizes& tex
   need.hessians += kCrossMoments * widest_input(config) * widest_input(config) * kDouble;
   const auto hidden = static_cast<std::uint64_t>(config.hidden_size);
   const std::uint64_t recorded = (widest_input(config) + hidden - 1) / hidden;
-  need.state_sets += kCalibrationSets + kMemorySets + recorded;
-  need.states += (kCalibrationSets + recorded) * state_bytes(texts.calibration, config);
+  need.state_sets += kKeptSets + recorded;
+  need.states += (kKeptSets + recorded) * state_bytes(texts.calibration, config);
 }
 
 /// The states between all blocks, the gradient, and the activations that it needs.
@@ -259,7 +268,7 @@ MemoryNeed memory_need(const WalkPlan& plan, const TextSizes& texts) {
   if (plan.needs_hessians() || plan.measures_grids()) {
     need.hessians = kHessianCopies * widest_input(config) * widest_input(config) * kDouble;
   }
-  add_texts(need, config, texts, stages);
+  add_texts(need, plan, texts, stages);
   if (rounds_inputs(plan)) need.forward += rounding_bytes(config, texts);
   if (plan.cuts_for_dense_outputs || plan.masks_for_dense_outputs) add_dense(need, config, texts);
   const bool compares = plan.measures_divergence();

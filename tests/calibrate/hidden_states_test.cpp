@@ -64,7 +64,7 @@ TEST_CASE("results are the same bytes for any number of threads", "[calibrate][p
   const auto run = [&](int threads) {
     at::set_num_threads(threads);
     HiddenStates states(windows, some_embedding(), {});
-    SequentialBlock tokens(states, rotary, {}, {});
+    SequentialBlock tokens(states, rotary, {}, {}, StatesAfter::Advanced);
     std::vector<LayerInputs> inputs;
     for (const InputGroup group : kInputGroups) {
       inputs.push_back(gather_inputs(tokens, group, block, CalibrationNeed::Hessian));
@@ -91,7 +91,7 @@ TEST_CASE("a block shown group by group computes what the whole block computes",
   const RotaryTable rotary = test_rotary_table(8, 40);
   HiddenStates shown(windows, some_embedding(), {});
   HiddenStates advanced(windows, some_embedding(), {});
-  SequentialBlock tokens(shown, rotary, {}, {});
+  SequentialBlock tokens(shown, rotary, {}, {}, StatesAfter::Advanced);
   std::vector<at::Tensor> seen;
   for (const InputGroup group : kInputGroups) {
     tokens.show(group, block, [&](const at::Tensor& inputs) { seen.push_back(inputs); });
@@ -116,7 +116,8 @@ TEST_CASE("what down_proj reads is kept where memory holds it and computed again
   const std::uint64_t limit = GENERATE(std::uint64_t{1}, std::uint64_t{1} << 20);
   for (const BlockWeights* const final : {&block, &std::as_const(scaled)}) {
     HiddenStates shown(windows, some_embedding(), {});
-    SequentialBlock tokens(shown, rotary, {}, {.memory_limit_bytes = limit, .spill_folder = {}});
+    SequentialBlock tokens(shown, rotary, {}, {.memory_limit_bytes = limit, .spill_folder = {}},
+                           StatesAfter::Advanced);
     for (const InputGroup group : kInputGroups) tokens.show(group, block, [](const at::Tensor&) {});
     tokens.finish(*final);
     HiddenStates advanced(windows, some_embedding(), {});
