@@ -10,6 +10,7 @@ checkpoint that was written. A row names the peer's perplexity on the same token
   below        lower than the peer's
   below 5 %    at least 5 % lower than the peer's
   half loss    the logarithm of perplexity over the dense model's is at most half of the peer's
+  within 25 %  at most 25 % higher than the peer's
   (nothing)    shown only
 
 Rows are appended to the results file as they are measured, and are not measured again when it has them.
@@ -34,6 +35,7 @@ HOLDS = {
     "close": lambda ours, peer, dense: abs(ours / peer - 1) <= 0.005,
     "below": lambda ours, peer, dense: ours < peer,
     "below 5 %": lambda ours, peer, dense: ours <= 0.95 * peer,
+    "within 25 %": lambda ours, peer, dense: ours <= 1.25 * peer,
     "half loss": lambda ours, peer, dense: math.log(ours / dense) <= 0.5 * math.log(peer / dense),
 }
 

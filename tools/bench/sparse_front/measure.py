@@ -5,9 +5,9 @@ the same), repaired by least squares (--repair says how else), GPTQ under it, fo
 export. Rows are appended to a CSV file, and rows that are there already are not measured again, so an interrupted run goes on.
 
 Usage: measure.py EDGECOMPRESS MODEL CALIBRATION EVALUATION CSV [--training TEXT] [--samples N] [--windows N] [--repair none]
-       [--allocation uniform] [--only TEXT]
+       [--allocation uniform] [--only TEXT]...
 
---only keeps the forms whose name ("16x1 4 128 50 recovered") contains the text. `recovered` rows are trained on as many windows of
+--only keeps the forms whose name ("16x1 4 128 50 recovered") contains one of the texts. `recovered` rows are trained on as many windows of
 --training, by default the calibration text, as --samples says.
 """
 import argparse
@@ -23,18 +23,10 @@ COLUMNS = ["form", "bits", "group", "sparsity", "training", "repair", "allocatio
            "bytes_per_weight", "sparse_share"]
 BLOCKS = ("4x1", "8x1", "16x1", "16x4")
 ONE_SHOT, RECOVERED = "one-shot", "recovered"
+SPARSE = [(form, bits, 128, sparsity) for sparsity in (30, 50, 20, 70, 80) for bits in (8, 4) for form in ("unstructured", *BLOCKS)]
 # form, bits, group, sparsity, training. What decides most comes first.
 FORMS = ([("dense", 8, 128, 0, ONE_SHOT)] + [("dense", 4, group, 0, ONE_SHOT) for group in (128, 64, 32)]
-         + [("unstructured", 4, 128, 50, ONE_SHOT), ("unstructured", 4, 128, 30, ONE_SHOT)]
-         + [(form, 4, 128, 50, ONE_SHOT) for form in BLOCKS]
-         + [(form, 8, 128, 20, ONE_SHOT) for form in ("unstructured", *BLOCKS)]
-         + [("unstructured", 8, 128, 30, training) for training in (ONE_SHOT, RECOVERED)]
-         + [("unstructured", 4, 128, 50, RECOVERED), ("16x1", 4, 128, 50, RECOVERED)]
-         + [(form, 4, 128, 20, ONE_SHOT) for form in ("unstructured", *BLOCKS)]
-         + [("unstructured", 8, 128, 50, ONE_SHOT), ("unstructured", 4, 128, 70, ONE_SHOT)]
-         + [("4x1", 4, 128, 50, RECOVERED), ("16x4", 4, 128, 20, RECOVERED), ("dense", 4, 128, 0, RECOVERED)]
-         + [("unstructured", 4, 128, 70, RECOVERED), ("unstructured", 4, 128, 80, RECOVERED)]
-         + [(form, 8, 128, 50, ONE_SHOT) for form in BLOCKS])
+         + [(*form, ONE_SHOT) for form in SPARSE] + [("dense", 4, 128, 0, RECOVERED)] + [(*form, RECOVERED) for form in SPARSE])
 
 
 def steps(arguments, form, bits, group, sparsity, training):
@@ -97,7 +89,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repair", default="least-squares")
     parser.add_argument("--allocation", default="loss", choices=("loss", "uniform"))
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", action="append")
     arguments = parser.parse_args()
     arguments.training = arguments.training or arguments.calibration
     known = set()
@@ -108,7 +100,8 @@ def main():
     else:
         arguments.csv.write_text(",".join(COLUMNS) + "\n")
     for form in FORMS:
-        if (*form, arguments.allocation) in known or arguments.only not in " ".join(map(str, form)):
+        name = " ".join(map(str, form))
+        if (*form, arguments.allocation) in known or not any(text in name for text in arguments.only or [""]):
             continue
         row = measure(arguments, *form)
         with arguments.csv.open("a") as file:
