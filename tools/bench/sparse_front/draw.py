@@ -20,26 +20,23 @@ COLORS = {"dense": "#000000", "unstructured": "#0072b2", "4x1": "#009e73", "8x1"
 
 def read_times(path):
     """Relative CPU time by (form, bits): [(sparsity, time)] in order of sparsity."""
-    shapes, times = [], {}
+    times, count = {}, 1
     for line in open(path):
         begin = re.match(r"(\d+) x (\d+), \d+ layers", line)
         if begin:
-            shapes.append({"count": PRODUCTS.get(tuple(map(int, begin.groups())), 1), "dense": {}})
+            count = PRODUCTS.get(tuple(map(int, begin.groups())), 1)
         found = re.match(r"(MatMulNBits|sparse) int(\d) (block \d+|\d+x\d+ [\d.]+ %) +(.*)", line)
         if not found:
             continue
         kind, bits, what, numbers = found.groups()
-        shape, milliseconds = shapes[-1], float(numbers.split()[5])
+        milliseconds = float(numbers.split()[5])
+        form, number = what.split()[:2]
         if kind == "MatMulNBits":
-            shape["dense"][int(bits)] = min(milliseconds, shape["dense"].get(int(bits), math.inf))
+            key = (f"dense g{number}", int(bits), 0)
         else:
-            form, sparsity = what.split()[:2]
-            key = ("unstructured" if form == "1x1" else form, int(bits), round(float(sparsity)))
-            times[key] = times.get(key, 0) + shape["count"] * milliseconds
-    for shape in shapes:
-        for bits, milliseconds in shape["dense"].items():
-            times[("dense", bits, 0)] = times.get(("dense", bits, 0), 0) + shape["count"] * milliseconds
-    unit, found = times[("dense", 4, 0)], {}
+            key = ("unstructured" if form == "1x1" else form, int(bits), round(float(number)))
+        times[key] = times.get(key, 0) + count * milliseconds
+    unit, found = min(time for (form, bits, _), time in times.items() if form.startswith("dense") and bits == 4), {}
     for (form, bits, sparsity), milliseconds in sorted(times.items()):
         found.setdefault((form, bits), []).append((sparsity, milliseconds / unit))
     return found
@@ -57,7 +54,7 @@ def name_of(row):
     sparsity = f" {row['sparsity']} %" if row["sparsity"] else f" g{row['group']}"
     if row["sparsity"] and row["allocation"] == "uniform":
         sparsity += " of each matrix"
-    return f"{row['form']} INT{row['bits']}{sparsity}" + (", recovered" if row["training"] == "recovered" else "")
+    return f"{row['form']} INT{row['bits']}{sparsity}" + (f", {row['training']}" if row["training"] != "one-shot" else "")
 
 
 def on_front(rows, key):
@@ -100,23 +97,25 @@ def main():
     rows = []
     for row in csv.DictReader(open(front_csv)):
         entry = {"form": row["form"], "bits": int(row["bits"]), "group": int(row["group"]), "sparsity": int(row["sparsity"]),
-                 "training": row["training"], "allocation": row["allocation"], "perplexity": float(row["perplexity"]),
+                 "training": row["training"], "repair": row["repair"], "allocation": row["allocation"], "perplexity": float(row["perplexity"]),
                  "bytes": float(row["bytes_per_weight"])}
-        time = time_at(times.get((entry["form"], entry["bits"]), []), entry["sparsity"])
+        timed = f"dense g{entry['group']}" if entry["form"] == "dense" else entry["form"]
+        time = time_at(times.get((timed, entry["bits"]), []), entry["sparsity"])
         if time is not None:
             entry["time"] = time
         rows.append(entry)
     by_bytes, by_time = on_front(rows, "bytes"), on_front(rows, "time")
     dense = [row for row in rows if row["form"] == "dense"]
-    print("| form | perplexity | bytes per weight | decode time | on the front of | better in both than |")
-    print("|---|---|---|---|---|---|")
+    print("| form | repair | perplexity | bytes per weight | decode time | on the front of | better in both than |")
+    print("|---|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: row["perplexity"]):
         fronts = ", ".join(name for name, front in (("bytes", by_bytes), ("time", by_time)) if id(row) in front)
         time = f"{row['time']:.2f}" if "time" in row else ""
         beaten = [] if row["form"] == "dense" else [
             f"{name_of(other)} ({key})" for key in ("bytes", "time") for other in dense
             if key in row and key in other and row[key] <= other[key] and row["perplexity"] < other["perplexity"]]
-        print(f"| {name_of(row)} | {row['perplexity']:.2f} | {row['bytes']:.3f} | {time} | {fronts} | {', '.join(beaten)} |")
+        repair = row["repair"] if row["sparsity"] else ""
+        print(f"| {name_of(row)} | {repair} | {row['perplexity']:.2f} | {row['bytes']:.3f} | {time} | {fronts} | {', '.join(beaten)} |")
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{HEIGHT + 24}" font-family="sans-serif" '
              'font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
     parts += panel(rows, "bytes", "bytes per weight", 0, by_bytes)
