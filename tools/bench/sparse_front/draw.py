@@ -13,6 +13,7 @@ import re
 import sys
 
 WIDTH, HEIGHT, MARGIN = 460, 320, 52
+DRAWN = 4  # times the lowest perplexity; what is worse is in the table alone
 # How often a block of Llama 3.2 1B has a product, by [rows, columns]; q, k and v are one. Other shapes count once.
 PRODUCTS = {(3072, 2048): 1, (2048, 2048): 1, (8192, 2048): 2, (2048, 8192): 1}
 COLORS = {"dense": "#000000", "unstructured": "#0072b2", "4x1": "#009e73", "8x1": "#e69f00", "16x1": "#d55e00", "16x4": "#cc79a7"}
@@ -64,7 +65,8 @@ def on_front(rows, key):
 
 def panel(rows, key, title, left, front):
     """One diagram: `key` to the right, perplexity upwards on a logarithmic scale."""
-    shown = [row for row in rows if key in row]
+    best = min(row["perplexity"] for row in rows)
+    shown = [row for row in rows if key in row and row["perplexity"] < DRAWN * best]
     low, high = 0.0, max(row[key] for row in shown) * 1.08
     bottom = math.log(min(row["perplexity"] for row in shown)) - 0.05
     top = math.log(max(row["perplexity"] for row in shown)) + 0.1
