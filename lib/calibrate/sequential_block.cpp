@@ -121,6 +121,7 @@ void SequentialBlock::finish(const BlockWeights& block) {
                        .copy_(behind + linear_output(block, LinearKind::Down, activated));
                  });
   activation_.reset();
+  behind_attention_ = false;  // nothing of this block is left to show or to finish
 }
 
 }  // namespace edgecompress

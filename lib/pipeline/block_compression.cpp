@@ -219,7 +219,7 @@ class BlockCompression {
       reconstruct_kept(piece.end - 1, std::get<MaskStep>(last.action).reconstruction, finished);
     }
     if (!is_last) return;
-    if (tokens && after == StatesAfter::Advanced) {
+    if (tokens && !trained) {
       tokens->finish(to_target(finished, context_.compute.target));
     } else if (context_.calibration != nullptr) {
       advance(*context_.calibration, to_target(finished, context_.compute.target), context_.rotary,

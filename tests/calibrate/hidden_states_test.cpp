@@ -106,6 +106,29 @@ TEST_CASE("a block shown group by group computes what the whole block computes",
   for (std::size_t i = 0; i < seen.size(); ++i) CHECK(seen[i].equal(expected[i]));
 }
 
+TEST_CASE("states that are kept stay as they are, and a block is finished once", "[calibrate]") {
+  const TokenWindows windows = some_windows(3, 40);
+  const BlockWeights block = random_block(kShape, kHidden, 8, 6);
+  const RotaryTable rotary = test_rotary_table(8, 40);
+  HiddenStates states(windows, some_embedding(), {});
+  const at::Tensor before = states.windows(0, 3).clone();
+  const auto show_all = [&](SequentialBlock& tokens) {
+    for (const InputGroup group : kInputGroups) tokens.show(group, block, [](const at::Tensor&) {});
+  };
+  SequentialBlock kept(states, rotary, {}, {}, StatesAfter::Kept);
+  show_all(kept);
+  CHECK(states.windows(0, 3).equal(before));
+  CHECK_THROWS_AS(kept.finish(block), std::logic_error);
+  CHECK(states.windows(0, 3).equal(before));
+
+  SequentialBlock advancing(states, rotary, {}, {}, StatesAfter::Advanced);
+  CHECK_THROWS_AS(advancing.finish(block), std::logic_error);  // before anything was shown
+  show_all(advancing);
+  advancing.finish(block);
+  CHECK_FALSE(states.windows(0, 3).equal(before));
+  CHECK_THROWS_AS(advancing.finish(block), std::logic_error);
+}
+
 TEST_CASE("what down_proj reads is kept where memory holds it and computed again where it does not",
           "[calibrate]") {
   const TokenWindows windows = some_windows(3, 40);

@@ -20,7 +20,7 @@ COLORS = {"dense": "#000000", "unstructured": "#0072b2", "4x1": "#009e73", "8x1"
 
 
 def read_times(path):
-    """Relative CPU time by (form, bits): [(sparsity, time)] in order of sparsity."""
+    """Relative CPU time by (form, bits): [(sparsity, time)] in order of sparsity. Dense forms are named with their group, as "dense g128"."""
     times, count = {}, 1
     for line in open(path):
         begin = re.match(r"(\d+) x (\d+), \d+ layers", line)
@@ -99,8 +99,8 @@ def main():
     rows = []
     for row in csv.DictReader(open(front_csv)):
         entry = {"form": row["form"], "bits": int(row["bits"]), "group": int(row["group"]), "sparsity": int(row["sparsity"]),
-                 "training": row["training"], "repair": row["repair"], "allocation": row["allocation"], "perplexity": float(row["perplexity"]),
-                 "bytes": float(row["bytes_per_weight"])}
+                 "training": row["training"], "repair": row["repair"], "allocation": row["allocation"],
+                 "perplexity": float(row["perplexity"]), "bytes": float(row["bytes_per_weight"])}
         timed = f"dense g{entry['group']}" if entry["form"] == "dense" else entry["form"]
         time = time_at(times.get((timed, entry["bits"]), []), entry["sparsity"])
         if time is not None:

@@ -23,8 +23,9 @@ COLUMNS = ["form", "bits", "group", "sparsity", "training", "repair", "allocatio
            "bytes_per_weight", "sparse_share"]
 BLOCKS = ("4x1", "8x1", "16x1", "16x4")
 ONE_SHOT, RECOVERED = "one-shot", "recovered"
-SPARSE = [(form, bits, 128, sparsity) for sparsity in (30, 50, 20, 40, 45, 70, 80) for bits in (8, 4) for form in ("unstructured", *BLOCKS)]
 # form, bits, group, sparsity, training. What decides most comes first.
+SPARSE = [(form, bits, 128, sparsity)
+          for sparsity in (30, 50, 20, 40, 45, 70, 80) for bits in (8, 4) for form in ("unstructured", *BLOCKS)]
 FORMS = ([("dense", 8, 128, 0, ONE_SHOT)] + [("dense", 4, group, 0, ONE_SHOT) for group in (128, 64, 32)]
          + [(*form, ONE_SHOT) for form in SPARSE] + [("dense", 4, 128, 0, RECOVERED)] + [(*form, RECOVERED) for form in SPARSE])
 
